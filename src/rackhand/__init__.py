@@ -1,0 +1,3 @@
+"""Manager of rented bare-metal servers."""
+
+__version__ = "0.1.0"

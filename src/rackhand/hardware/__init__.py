@@ -1,0 +1,1 @@
+"""Drivers for BMCs, switches and PDUs: devices as values, no database, no web framework."""
