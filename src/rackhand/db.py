@@ -1,0 +1,161 @@
+"""The database: one engine for SQLite or PostgreSQL, read and write transactions, column types."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import JSON, BigInteger, Connection, DateTime, Dialect, Integer, MetaData, TypeDecorator, event, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+MIGRATION_LOCK = 0x7261636B  # "rack", for pg_advisory_lock
+AFTER_COMMIT = "after_commit"
+
+
+def utcnow() -> datetime:
+    """The time now, with its zone."""
+    return datetime.now(UTC)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC: zone-aware in Python on both databases."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Refuse naive times: they are bugs."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("A time without a zone reached the database.")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """SQLite stores no zone; ours is always UTC."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+Id = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER is a rowid alias on SQLite
+Json = JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+
+
+class Base(DeclarativeBase):
+    """Base of all rows; constraints are named, so that migrations can find them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_N_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: Json, list[Any]: Json}  # noqa: RUF012
+    __table_args__: Any = {"sqlite_autoincrement": True}  # noqa: RUF012  # an id is never given twice
+
+
+class Database:
+    """Hands out transactions.
+
+    SQLite has one writer: write transactions begin IMMEDIATE, so that none fails halfway, and queue up here
+    instead of in SQLite's busy loop.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine = self._make_engine()
+        self._write_engine = self.engine.execution_options(rackhand_write=True)
+        self._readers = async_sessionmaker(self.engine, expire_on_commit=False)
+        self._writers = async_sessionmaker(self._write_engine, expire_on_commit=False)
+        self._writer = asyncio.Lock()
+
+    def _make_engine(self) -> AsyncEngine:
+        if not self.is_sqlite:
+            return create_async_engine(self.url, pool_size=16, max_overflow=16, pool_pre_ping=True)
+        engine = create_async_engine(
+            self.url, poolclass=AsyncAdaptedQueuePool, pool_size=8, max_overflow=8, json_serializer=_dump_json
+        )
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def prepare(connection: Any, _record: object) -> None:
+            connection.isolation_level = None  # the driver would begin DEFERRED at a moment of its own
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=NORMAL")
+            cursor.execute("PRAGMA foreign_keys=ON")
+            cursor.execute("PRAGMA busy_timeout=30000")
+            cursor.close()
+
+        @event.listens_for(engine.sync_engine, "begin")
+        def begin(connection: Connection) -> None:
+            write = connection.get_execution_options().get("rackhand_write")
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+        return engine
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """Open a transaction that is rolled back at the end."""
+        async with self._readers() as session:
+            yield session
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """Open a transaction that is committed at the end, then do what `after_commit` asked for."""
+        if self.is_sqlite:
+            async with self._writer:
+                async with self._writers() as session:
+                    yield session
+                    await session.commit()
+        else:
+            async with self._writers() as session:
+                yield session
+                await session.commit()
+        for act in session.info.pop(AFTER_COMMIT, ()):
+            await act()
+
+    async def migrate(self) -> None:
+        """Bring the schema to this version; of several processes that start at once, one does the work."""
+        if self.is_sqlite and self.url.database:
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        async with self._write_engine.connect() as connection:
+            if not self.is_sqlite:
+                await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
+                await connection.commit()
+            await connection.run_sync(_upgrade)
+            await connection.commit()
+            if not self.is_sqlite:
+                await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": MIGRATION_LOCK})
+                await connection.commit()
+
+    async def dispose(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+
+def after_commit(session: AsyncSession, act: Callable[[], Awaitable[None]]) -> None:
+    """Have *act* awaited when the transaction of *session* is committed; a rollback forgets it."""
+    session.info.setdefault(AFTER_COMMIT, []).append(act)
+
+
+def _dump_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", "rackhand:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,99 @@
+"""Settings of every process, from the environment (`RACKHAND_…`) or a TOML file; the environment wins."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+
+class Settings(BaseSettings):
+    """Everything an installation can decide; `docs/settings.md` is generated from this class."""
+
+    model_config = SettingsConfigDict(env_prefix="RACKHAND_", extra="forbid")
+
+    data: Path = Field(Path("var"), description="Directory of the database file, keys, images and ramdisks.")
+    listen: str = Field("127.0.0.1:8680", description="`host:port` of the HTTP API and the console, plain HTTP.")
+    database_url: str = Field(
+        "", description="PostgreSQL URL (`postgresql://user@host/name`); empty: a SQLite file in `data`."
+    )
+    public_url: str = Field("", description="URL that browsers use, for links; empty: taken from the request.")
+    cors_origins: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="Origins, separated by commas, that may call the API from a browser; `*` allows all.",
+    )
+    trusted_proxies: str = Field(
+        "127.0.0.1", description="Addresses, separated by commas, whose `X-Forwarded-For` is believed."
+    )
+    internal_auth: bool = Field(
+        default=False,
+        description="Honour the header `internal-auth: on` from this machine. It makes every local process an"
+        " administrator.",
+    )
+    strict_properties: bool = Field(
+        default=False, description="Refuse unknown keys in request bodies (code 3008) instead of ignoring them."
+    )
+    secret_key: SecretStr = Field(
+        SecretStr(""),
+        description="Key ring that encrypts secrets at rest; empty: the file `secret.keys` in `data`.",
+    )
+    location: str = Field("main", description="Location whose operations and polls this process runs.")
+    poll_interval: float = Field(
+        120.0, gt=0, description="Seconds between two readings of a BMC's power state; spread over the interval."
+    )
+    task_retention_days: int = Field(30, ge=1, description="Days that finished tasks are kept.")
+    event_retention_days: int = Field(365, ge=1, description="Days that events are kept.")
+    body_limit: int = Field(4 * 1024 * 1024, ge=1024, description="Largest request body in bytes.")
+    log_level: str = Field("info", description="`debug`, `info`, `warning` or `error`.")
+    log_json: bool = Field(default=False, description="Write log lines as JSON.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL of the product's tables."""
+        if not self.database_url:
+            return f"sqlite+aiosqlite:///{self.data / 'rackhand.db'}"
+        scheme, _, rest = self.database_url.partition("://")
+        if scheme in {"postgresql", "postgres"}:
+            return f"postgresql+psycopg://{rest}"
+        return self.database_url
+
+    @property
+    def workflow_database(self) -> str:
+        """The synchronous URL of the durable engine's tables: the same PostgreSQL, or a second SQLite file."""
+        if self.database.startswith("sqlite"):
+            return f"sqlite:///{self.data / 'workflows.db'}"
+        return self.database
+
+    @property
+    def listen_address(self) -> tuple[str, int]:
+        """Host and port to listen on."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def load(config: Path | None = None, **overrides: object) -> Settings:
+    """Read the settings; *config* is a TOML file, *overrides* come from the command line."""
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(env_prefix="RACKHAND_", extra="forbid", toml_file=config)
+
+    given = {name: value for name, value in overrides.items() if value is not None}
+    return FromFile(**given)  # type: ignore[arg-type]  # checked by pydantic
