@@ -1,0 +1,69 @@
+"""Writing history."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from rackhand.db import utcnow
+from rackhand.events.model import Event
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who caused a change, and from where; without a user it was the program itself."""
+
+    user_id: int | None = None
+    email: str | None = None
+    address: str | None = None
+    request_id: str | None = None
+
+
+SYSTEM = Actor()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a change happened to; `owner_id` is the user who may see it."""
+
+    kind: str
+    id: int | None
+    name: str
+    owner_id: int | None = None
+
+
+def record(
+    session: AsyncSession,
+    kind: str,
+    message: str,
+    *,
+    subject: Subject,
+    actor: Actor,
+    task_id: int | None = None,
+    data: Mapping[str, object] | None = None,
+) -> None:
+    """Add an event to the transaction of the change; *data* must hold no secret."""
+    session.add(
+        Event(
+            at=utcnow(),
+            kind=kind,
+            message=message,
+            subject_kind=subject.kind,
+            subject_id=subject.id,
+            subject_name=subject.name,
+            owner_id=subject.owner_id,
+            actor_id=actor.user_id,
+            actor_email=actor.email,
+            address=actor.address,
+            request_id=actor.request_id,
+            task_id=task_id,
+            data=dict(data) if data else None,
+        )
+    )
+
+
+async def delete_before(session: AsyncSession, moment: datetime) -> None:
+    """Forget events that are older than *moment*."""
+    await session.execute(delete(Event).where(Event.at < moment))

@@ -1,0 +1,61 @@
+"""Live events: one reader per process asks the database and hands new events to all listeners.
+
+The database is the only channel, so that it works with any number of processes.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from rackhand.db import Database
+from rackhand.events import queries
+from rackhand.events.model import Event
+
+POLL_SECONDS = 0.5
+# PostgreSQL hands out numbers before commit, so a lower number can appear after a higher one: look back this far.
+LOOK_BACK = 256
+QUEUE_SIZE = 1024
+
+
+class EventHub:
+    """Fans new events out; sleeps while nobody listens."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._listeners: set[asyncio.Queue[Event]] = set()
+        self._listening = asyncio.Event()
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[asyncio.Queue[Event]]:
+        """Give a queue of the events that are committed from now on; a listener that is too slow loses some."""
+        queue: asyncio.Queue[Event] = asyncio.Queue(QUEUE_SIZE)
+        self._listeners.add(queue)
+        self._listening.set()
+        try:
+            yield queue
+        finally:
+            self._listeners.discard(queue)
+            if not self._listeners:
+                self._listening.clear()
+
+    async def run(self) -> None:
+        """Read and fan out until cancelled."""
+        while True:
+            await self._listening.wait()
+            async with self._db.read() as session:
+                newest = await queries.last_notify(session)
+                seen = {event.id for event in await queries.since(session, newest - LOOK_BACK, limit=LOOK_BACK)}
+            while self._listening.is_set():
+                await asyncio.sleep(POLL_SECONDS)
+                async with self._db.read() as session:
+                    events = await queries.since(session, newest - LOOK_BACK, limit=LOOK_BACK + QUEUE_SIZE)
+                for event in events:
+                    if event.id not in seen:
+                        self._hand_out(event)
+                newest = max(newest, *(event.id for event in events)) if events else newest
+                seen = {event.id for event in events}
+
+    def _hand_out(self, event: Event) -> None:
+        for queue in self._listeners:
+            if not queue.full():
+                queue.put_nowait(event)

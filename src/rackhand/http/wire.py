@@ -1,0 +1,72 @@
+"""What every body on the wire shares: times, ids, acknowledgements, lists."""
+
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import Path, Response
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
+from pydantic_core import PydanticCustomError
+
+MAX_ID = 2**63 - 1
+ObjectId = Annotated[int, Path(ge=0, le=MAX_ID, description="Number of the object")]
+BodyId = Annotated[int, Field(ge=0, le=MAX_ID)]
+
+strict_properties: ContextVar[bool] = ContextVar("strict_properties", default=False)
+
+_encoder = msgspec.json.Encoder(enc_hook=str)
+
+
+class Body(BaseModel):
+    """Body of a request; unknown keys are ignored, or refused in strict mode (api-facts 2.3)."""
+
+    model_config = ConfigDict(extra="ignore", str_max_length=65536, populate_by_name=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def refuse_unknown_properties(cls, data: Any, handler: ModelWrapValidatorHandler["Body"]) -> "Body":
+        """In strict mode, name the first key that the call does not know."""
+        if strict_properties.get() and isinstance(data, dict):
+            known = set(cls.model_fields) | {field.alias for field in cls.model_fields.values()}
+            for name in data:
+                if name not in known:
+                    raise PydanticCustomError("unexpected_property", "unexpected property {name}", {"name": name})
+        return handler(data)
+
+
+class IdAnswer(BaseModel):
+    """Acknowledgement of something that is done: the number of the object."""
+
+    id: int = Field(examples=[12])
+
+
+class TaskAck(BaseModel):
+    """Acknowledgement of something that goes on: the object and the task to watch (`GET dci/v3/task/{task}`)."""
+
+    id: int = Field(examples=[12])
+    task: int = Field(examples=[481])
+
+
+class ListAnswer(BaseModel):
+    """A page of rows; `size` counts all matching rows, `last_notify` grows with every change in the system."""
+
+    list: list[dict[str, Any]]
+    size: int = Field(examples=[1])
+    last_notify: int = Field(examples=[1024])
+
+
+def wire_time(moment: datetime | None) -> str | None:
+    """`YYYY-MM-DD HH:MM:SS` in UTC, the platform's format."""
+    return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def json_response(content: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer by the fast encoder."""
+    return Response(_encoder.encode(content), status, headers, "application/json")
+
+
+def list_response(rows: Sequence[Mapping[str, object]], size: int, last_notify: int) -> Response:
+    """A list as the API gives it; an empty one is `[]`."""
+    return json_response({"list": rows, "size": size, "last_notify": last_notify})
