@@ -1,0 +1,166 @@
+"""What a rack consists of: values that a rack is started from, never changed while it runs."""
+
+import uuid
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+SERIAL_NAMESPACE = uuid.UUID("6f6f0e0c-7d43-5b6e-9b0e-3b0f5f1a2c11")
+
+
+class BmcKind(StrEnum):
+    """Protocol that a machine's BMC speaks."""
+
+    IPMI = "ipmi"
+    REDFISH = "redfish"
+
+
+class BootMode(StrEnum):
+    """Firmware flavour."""
+
+    LEGACY = "legacy"
+    UEFI = "uefi"
+
+
+class DiskKind(StrEnum):
+    """What a disk is."""
+
+    HDD = "hdd"
+    SSD = "ssd"
+    NVME = "nvme"
+
+
+class RestorePolicy(StrEnum):
+    """What a machine does when mains power comes back, in IPMI's words."""
+
+    ALWAYS_OFF = "always-off"
+    PREVIOUS = "previous"
+    ALWAYS_ON = "always-on"
+
+
+class Privilege(IntEnum):
+    """Privilege levels of IPMI 2.0, table 22-21; Redfish roles map to them."""
+
+    CALLBACK = 1
+    USER = 2
+    OPERATOR = 3
+    ADMIN = 4
+
+
+@dataclass(frozen=True)
+class NicConfig:
+    """A network port: *mac* in lower case with colons, *speed_mbit* of the link."""
+
+    name: str
+    mac: str
+    speed_mbit: int = 1000
+
+
+@dataclass(frozen=True)
+class DiskConfig:
+    """A drive; *size_bytes* as the label says, decimal."""
+
+    name: str
+    kind: DiskKind
+    size_bytes: int
+    serial: str
+    model: str
+
+
+@dataclass(frozen=True)
+class BmcUser:
+    """An account of a BMC. IPMI allows 16 bytes of name and 20 of password."""
+
+    name: str
+    password: str
+    privilege: Privilege
+
+
+@dataclass(frozen=True)
+class BmcConfig:
+    """A BMC: where it listens (port 0 lets the system choose) and who may sign in.
+
+    *system_id* is the id of the one system under `/redfish/v1/Systems`: vendors differ, a client must look.
+    """
+
+    kind: BmcKind
+    host: str
+    port: int
+    user: str
+    password: str
+    mac: str
+    more_users: tuple[BmcUser, ...] = ()
+    system_id: str = "1"
+
+    @property
+    def users(self) -> tuple[BmcUser, ...]:
+        """All accounts; the first is the administrator."""
+        return (BmcUser(self.user, self.password, Privilege.ADMIN), *self.more_users)
+
+
+@dataclass(frozen=True)
+class MachineConfig:
+    """A server: what it is, where it stands, and how long its firmware takes (simulated seconds).
+
+    *unit* is the lowest rack unit that it occupies, *height* the number of units.
+    """
+
+    name: str
+    serial: str
+    manufacturer: str
+    model: str
+    configuration: str
+    cpu: str
+    cpus: int
+    cores: int
+    memory_gib: int
+    bmc: BmcConfig
+    nics: tuple[NicConfig, ...]
+    disks: tuple[DiskConfig, ...]
+    rack: str
+    unit: int
+    height: int = 1
+    boot_mode: BootMode = BootMode.UEFI
+    feeds: tuple[str, ...] = ("a", "b")
+    restore_policy: RestorePolicy = RestorePolicy.PREVIOUS
+    starts_on: bool = False
+    post_seconds: float = 90.0
+    soft_off_seconds: float = 20.0
+    cycle_seconds: float = 5.0
+    bmc_boot_seconds: float = 45.0
+    idle_watts: int = 95
+    seed: int = 0
+
+    @property
+    def uuid(self) -> uuid.UUID:
+        """The system UUID, made from the serial number so that it stays the same."""
+        return uuid.uuid5(SERIAL_NAMESPACE, self.serial)
+
+
+@dataclass(frozen=True)
+class CabinetConfig:
+    """A rack in the sense of furniture: its name and how many units it has."""
+
+    name: str
+    units: int = 42
+
+
+@dataclass(frozen=True)
+class RackConfig:
+    """Everything that one process simulates.
+
+    *time_scale* is simulated seconds per real second; *tls* puts the Redfish faces behind a self-signed certificate.
+    """
+
+    machines: tuple[MachineConfig, ...]
+    racks: tuple[CabinetConfig, ...]
+    control_host: str = "127.0.0.1"
+    control_port: int = 0
+    time_scale: float = 1.0
+    tls: bool = False
+
+    def machine(self, name: str) -> MachineConfig:
+        """Return the machine called *name*; KeyError when there is none."""
+        for machine in self.machines:
+            if machine.name == name:
+                return machine
+        raise KeyError(name)

@@ -1,0 +1,138 @@
+"""What really happened in the rack, in order: the log that a test compares with what the manager believes."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+KEPT = 200_000  # events in memory; the file, when there is one, has all
+TAIL_BYTES = 65_536  # enough of a log file's end to hold its last line
+
+DetailValue = str | int | float | bool | None
+Detail = Mapping[str, DetailValue]
+
+
+class Source(StrEnum):
+    """Who caused an event."""
+
+    IPMI = "ipmi"
+    REDFISH = "redfish"
+    CONTROL = "control"
+    MACHINE = "machine"
+
+
+class Action(StrEnum):
+    """What happened. Every word says what was done, never what was asked for, unless it says so."""
+
+    POWERED_ON = "powered_on"
+    POWERED_OFF = "powered_off"
+    RESET = "reset"
+    SOFT_OFF_REQUESTED = "soft_off_requested"
+    BOOTED = "booted"
+    POWER_UNCHANGED = "power_unchanged"  # accepted, and there was nothing to do
+    POWER_IGNORED = "power_ignored"  # accepted, and a fault kept it from being done
+    POWER_REFUSED = "power_refused"
+    BOOT_OVERRIDE_SET = "boot_override_set"
+    BOOT_OVERRIDE_CLEARED = "boot_override_cleared"
+    BOOT_OVERRIDE_USED = "boot_override_used"  # read by the firmware at the start of POST
+    BOOT_OVERRIDE_DROPPED = "boot_override_dropped"  # accepted, and a fault kept it from being set
+    IDENTIFY_ON = "identify_on"
+    IDENTIFY_OFF = "identify_off"
+    MAINS_LOST = "mains_lost"
+    MAINS_RESTORED = "mains_restored"
+    FEED_LOST = "feed_lost"
+    FEED_RESTORED = "feed_restored"
+    LOGIN_ACCEPTED = "login_accepted"
+    LOGIN_REFUSED = "login_refused"
+    USER_LOCKED = "user_locked"
+    SESSION_REFUSED = "session_refused"
+    SESSION_CLOSED = "session_closed"
+    BMC_RESET = "bmc_reset"
+    BMC_READY = "bmc_ready"
+    FAULT_ON = "fault_on"
+    FAULT_OFF = "fault_off"
+    FAULT_STRUCK = "fault_struck"
+    POWER_BUTTON_PRESSED = "power_button_pressed"
+    RETURNED_TO_START = "returned_to_start"  # the control API's reset
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened: *seq* counts from 1 without gaps, *time* is Unix time in real seconds."""
+
+    seq: int
+    time: float
+    machine: str
+    source: Source
+    action: Action
+    detail: Detail
+
+
+class EventLog:
+    """Append-only events, in memory and, when *path* is given, as one JSON object a line in that file.
+
+    A log that continues a file of an earlier run continues its numbers too.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._events: deque[Event] = deque(maxlen=KEPT)
+        self._watchers: list[Callable[[Event], None]] = []
+        self._file: IO[bytes] | None = None
+        self.last = 0
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.last = _last_number(path)
+            self._file = path.open("ab", buffering=0)
+
+    def append(self, machine: str, source: Source, action: Action, **detail: DetailValue) -> None:
+        """Record that *action* has happened, and tell the watchers."""
+        self.last += 1
+        event = Event(self.last, time.time(), machine, source, action, detail)
+        self._events.append(event)
+        if self._file is not None:
+            self._file.write(msgspec.json.encode(event) + b"\n")
+        for watcher in self._watchers:
+            watcher(event)
+
+    def watch(self, watcher: Callable[[Event], None]) -> None:
+        """Call *watcher* with every later event, at once and in order."""
+        self._watchers.append(watcher)
+
+    def after(self, seq: int, *, machine: str | None = None, limit: int) -> list[Event]:
+        """Return at most *limit* events that follow number *seq*, oldest first."""
+        if not self._events:
+            return []
+        first = max(0, seq + 1 - self._events[0].seq)
+        found = []
+        for index in range(first, len(self._events)):
+            event = self._events[index]
+            if machine is None or event.machine == machine:
+                found.append(event)
+                if len(found) == limit:
+                    break
+        return found
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _last_number(path: Path) -> int:
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        lines = file.read().splitlines()
+    for line in reversed(lines):
+        try:
+            return msgspec.json.decode(line, type=Event).seq
+        except msgspec.DecodeError:  # a line that a crash cut short
+            continue
+    return 0

@@ -1,0 +1,151 @@
+"""What can be wrong with a machine or its BMC: one table, and what is switched on for one machine."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from rackhand.sim.events import Action, EventLog, Source
+
+
+class Fault(StrEnum):
+    """Names of the faults."""
+
+    DROP_OVERRIDE = "drop_override"
+    STALE_POWER = "stale_power"
+    SESSION_SLOTS = "session_slots"
+    LOCK_OUT = "lock_out"
+    SLOW = "slow"
+    UNPLUGGED = "unplugged"
+    BMC_RESET_TIME = "bmc_reset_time"
+    IGNORE_POWER = "ignore_power"
+    IGNORE_SOFT_OFF = "ignore_soft_off"
+    REFUSE_POWER = "refuse_power"
+    BUSY_WHILE_POST = "busy_while_post"
+    GARBAGE = "garbage"
+    POWER_CUT = "power_cut"
+    WRONG_PASSWORD = "wrong_password"  # noqa: S105  # the name of a fault
+    DROP_PACKETS = "drop_packets"
+
+
+@dataclass(frozen=True)
+class FaultKind:
+    """What a fault does, and what its value means: *default* in *unit*, between *low* and *high*.
+
+    A fault without a unit is on or off and takes no value. A fault that *strikes* at single events can be limited to
+    the next few of them; the others are states.
+    """
+
+    doc: str
+    unit: str = ""
+    default: float = 1.0
+    low: float = 1.0
+    high: float = 1.0
+    strikes: bool = True
+
+
+FAULTS: Final[dict[Fault, FaultKind]] = {
+    Fault.DROP_OVERRIDE: FaultKind("The BMC accepts a boot override and does not set it."),
+    Fault.STALE_POWER: FaultKind(
+        "The BMC reports the power state of some time ago.",
+        unit="simulated seconds behind", default=30, low=0, high=1e9, strikes=False,
+    ),
+    Fault.SESSION_SLOTS: FaultKind(
+        "So many sessions fit at once; a client that vanishes keeps its slot until the session times out.",
+        unit="sessions", default=4, low=0, high=64, strikes=False,
+    ),
+    Fault.LOCK_OUT: FaultKind(
+        "After so many bad logins in a row the account is locked for five minutes, also for the right password.",
+        unit="bad logins", default=3, low=1, high=100, strikes=False,
+    ),
+    Fault.SLOW: FaultKind(
+        "Every answer of the BMC comes late.",
+        unit="real seconds", default=2, low=0, high=600,
+    ),
+    Fault.UNPLUGGED: FaultKind("The cable of the BMC is out: nothing is answered, the host runs on.", strikes=False),
+    Fault.BMC_RESET_TIME: FaultKind(
+        "A reset of the BMC takes this long; 0 draws a time between 90 and 240 s for each reset.",
+        unit="simulated seconds", default=0, low=0, high=86_400, strikes=False,
+    ),
+    Fault.IGNORE_POWER: FaultKind("The BMC accepts a power command and does nothing."),
+    Fault.IGNORE_SOFT_OFF: FaultKind("The operating system ignores the request to shut down."),
+    Fault.REFUSE_POWER: FaultKind("The BMC refuses every power command."),
+    Fault.BUSY_WHILE_POST: FaultKind("The BMC answers 'busy' to everything that writes while the machine is in POST."),
+    Fault.GARBAGE: FaultKind("The BMC answers with nonsense."),
+    Fault.POWER_CUT: FaultKind("No mains power on any feed: the machine is off, the BMC silent.", strikes=False),
+    Fault.WRONG_PASSWORD: FaultKind("The password is not the one that we were told.", strikes=False),
+    Fault.DROP_PACKETS: FaultKind(
+        "A part of what is sent to the BMC is lost: a datagram vanishes, a TCP connection breaks off.",
+        unit="share", default=0.3, low=0, high=1,
+    ),
+}  # fmt: skip
+
+
+class BadFault(ValueError):
+    """A value or a number of times that the fault does not take; the message is a sentence."""
+
+
+@dataclass
+class _Active:
+    value: float
+    times: int | None
+
+
+class Faults:
+    """The faults that are switched on for one machine."""
+
+    def __init__(self, machine: str, log: EventLog) -> None:
+        self._machine = machine
+        self._log = log
+        self._active: dict[Fault, _Active] = {}
+
+    def switch_on(self, fault: Fault, *, value: float | None = None, times: int | None = None) -> None:
+        """Switch *fault* on, for good or until it has struck *times* times. On again replaces the old setting."""
+        kind = FAULTS[fault]
+        if value is not None and not kind.unit:
+            raise BadFault(f"Fault {fault} takes no value.")
+        if value is not None and not kind.low <= value <= kind.high:
+            raise BadFault(f"Fault {fault} takes {kind.low:g} to {kind.high:g} {kind.unit}.")
+        if times is not None and not kind.strikes:
+            raise BadFault(f"Fault {fault} is a state and cannot be limited to a number of times.")
+        if times is not None and times < 1:
+            raise BadFault("times must be 1 or more.")
+        active = _Active(kind.default if value is None else value, times)
+        self._active[fault] = active
+        self._log.append(
+            self._machine, Source.CONTROL, Action.FAULT_ON, fault=fault.value, value=active.value, times=times
+        )
+
+    def switch_off(self, fault: Fault) -> None:
+        """Switch *fault* off. Nothing happens when it is off."""
+        if self._active.pop(fault, None) is not None:
+            self._log.append(self._machine, Source.CONTROL, Action.FAULT_OFF, fault=fault.value)
+
+    def switch_all_off(self) -> None:
+        """Switch everything off."""
+        for fault in list(self._active):
+            self.switch_off(fault)
+
+    def is_on(self, fault: Fault) -> bool:
+        """Say whether *fault* is on, without letting it strike."""
+        return fault in self._active
+
+    def value(self, fault: Fault) -> float | None:
+        """Return the value of *fault*, None when it is off, without letting it strike."""
+        active = self._active.get(fault)
+        return None if active is None else active.value
+
+    def strikes(self, fault: Fault, *, source: Source = Source.MACHINE) -> bool:
+        """Say whether *fault* strikes now; when it does, count and record it."""
+        active = self._active.get(fault)
+        if active is None:
+            return False
+        if active.times is not None:
+            active.times -= 1
+            if not active.times:
+                del self._active[fault]
+        self._log.append(self._machine, source, Action.FAULT_STRUCK, fault=fault.value)
+        return True
+
+    def all_on(self) -> dict[Fault, tuple[float, int | None]]:
+        """Return value and remaining times of what is on."""
+        return {fault: (active.value, active.times) for fault, active in self._active.items()}
