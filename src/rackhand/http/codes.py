@@ -6,8 +6,8 @@ from enum import IntEnum
 class Code(IntEnum):
     """`error.code` of the envelope.
 
-    1000, 1106, 3001, 3008 and 3080 are the platform's own numbers (api-facts 2.3): clients sign in again on 1000. The
-    others are ours, made of a family and the HTTP status that usually goes with them.
+    1000, 1106, 3001, 3008 and 3080 are the platform's own numbers (api-facts 2.3): clients sign in again on
+    1000. The others are ours, made of a family and the HTTP status that usually goes with them.
     """
 
     UNAUTHENTICATED = 1000

@@ -13,7 +13,9 @@ class Timer(Protocol):
 
 
 class Clock(Protocol):
-    """Where a machine reads the time and sets its timers, both in simulated seconds."""
+    """Where a machine reads the time and sets its timers, both in simulated seconds; *scale* of them are a real one."""
+
+    scale: float
 
     def now(self) -> float:
         """Return simulated seconds since some fixed moment."""

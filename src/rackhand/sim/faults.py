@@ -51,7 +51,7 @@ FAULTS: Final[dict[Fault, FaultKind]] = {
     ),
     Fault.SESSION_SLOTS: FaultKind(
         "So many sessions fit at once; a client that vanishes keeps its slot until the session times out.",
-        unit="sessions", default=4, low=0, high=64, strikes=False,
+        unit="sessions", default=1, low=0, high=64, strikes=False,
     ),
     Fault.LOCK_OUT: FaultKind(
         "After so many bad logins in a row the account is locked for five minutes, also for the right password.",
@@ -77,7 +77,7 @@ FAULTS: Final[dict[Fault, FaultKind]] = {
         "A part of what is sent to the BMC is lost: a datagram vanishes, a TCP connection breaks off.",
         unit="share", default=0.3, low=0, high=1,
     ),
-}  # fmt: skip
+}
 
 
 class BadFault(ValueError):

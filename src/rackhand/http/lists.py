@@ -1,0 +1,167 @@
+"""Pages of rows: `where`, `orderby` and `limit` in SQL, with two statements however many rows there are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar
+
+from fastapi import Query, Request
+from sqlalchemy import ColumnElement, Select, String, UnaryExpression, func, literal, select, type_coerce
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from rackhand.errors import Invalid
+from rackhand.http.where import Column, Field, FieldKind, Fields, compile_where, find_field, folded
+
+MAX_KEYS = 16
+MAX_ROWS = 2**31 - 1  # PostgreSQL drivers send LIMIT as 32 bits; no list is longer
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class ListParams:
+    """What a caller asks of a list, as written; empty means not given."""
+
+    where: str = ""
+    orderby: str = ""
+    limit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """Some of the rows that match, and the number of all that match."""
+
+    rows: Sequence[Item]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Rows to skip, and rows to give; None means all."""
+
+    offset: int = 0
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderKey:
+    """A field to order by."""
+
+    field: str
+    descending: bool = False
+
+
+def list_params(
+    request: Request,
+    where: Annotated[
+        str,
+        Query(
+            description="Filter, such as `(owner_email IS null) AND name CP '%srv%'`. Operators: EQ, NE, LT, LE,"
+            " GT, GE, CP (`%` any run, `_` one character, letter case ignored), IN (a, b), IS null, IS NOT null;"
+            " AND, OR, NOT, parentheses. A backslash makes the next character of a quoted text plain.",
+            examples=["(owner_email IS null) AND id GT 5"],
+        ),
+    ] = "",
+    orderby: Annotated[
+        str,
+        Query(
+            description="Fields to order by, separated by commas, each with `asc` (the default) or `desc`;"
+            " `-name` is `name desc`.",
+            examples=["name desc,id"],
+        ),
+    ] = "",
+    limit: Annotated[
+        str,
+        Query(description="`count`, or `offset,count`; without it all rows are given.", examples=["0,50"]),
+    ] = "",
+) -> ListParams:
+    """Read the parameters of a list; FastAPI calls this.
+
+    One that comes twice is refused: only one of two filters would count.
+    """
+    for name in ("where", "orderby", "limit"):
+        if len(request.query_params.getlist(name)) > 1:
+            raise Invalid(f"{name}: given more than once.")
+    return ListParams(where, orderby, limit)
+
+
+def parse_limit(text: str) -> Limit:
+    """Read `count` or `offset,count` (api-facts 3.2)."""
+    if not text.strip():
+        return Limit()
+    numbers = [part.strip() for part in text.split(",")]
+    if len(numbers) > 2 or not all(number.isascii() and number.isdigit() for number in numbers):  # noqa: PLR2004
+        raise Invalid(f"limit: expected `count` or `offset,count`, got {text[:40]!r}.")
+    *offset, count = [min(int(number), MAX_ROWS) if len(number) < 20 else MAX_ROWS for number in numbers]  # noqa: PLR2004
+    return Limit(offset[0] if offset else 0, count)
+
+
+def parse_orderby(text: str) -> tuple[OrderKey, ...]:
+    """Read `name desc,id` or `-name,id`."""
+    if not text.strip():
+        return ()
+    parts = text.split(",")
+    if len(parts) > MAX_KEYS:
+        raise Invalid(f"orderby: {len(parts)} fields are too many, {MAX_KEYS} are the most.")
+    return tuple(_order_key(part) for part in parts)
+
+
+def _order_key(part: str) -> OrderKey:
+    match part.split():
+        case [name] if name.startswith("-"):
+            return OrderKey(name[1:], descending=True)
+        case [name]:
+            return OrderKey(name)
+        case [name, direction] if direction.lower() in {"asc", "desc"}:
+            return OrderKey(name, descending=direction.lower() == "desc")
+    raise Invalid(f"orderby: expected a field with `asc` or `desc`, got {part[:40]!r}.")
+
+
+async def fetch_page(
+    session: AsyncSession, statement: Select[Item], params: ListParams, fields: Fields, *, tie_breaker: Column
+) -> Page[Item]:
+    """Read one page of *statement*.
+
+    A statement that selects one thing gives it, one that selects more gives rows. *tie_breaker* is a unique
+    column that keeps the order of equal rows the same on every page. An order that *statement* has holds when
+    none is asked for. NULL comes first, or last when descending.
+    """
+    limit = parse_limit(params.limit)
+    keys = parse_orderby(params.orderby)
+    if params.where.strip():
+        statement = statement.where(compile_where(params.where, fields))
+    ordered = statement.order_by(None) if keys else statement
+    for key in keys:
+        ordered = ordered.order_by(*_order(find_field(key.field, fields, "orderby"), key))
+    ordered = ordered.order_by(tie_breaker)
+    if limit.offset:
+        ordered = ordered.offset(limit.offset)
+    if limit.count is not None:
+        ordered = ordered.limit(limit.count)
+    found = await session.execute(ordered)
+    rows: Sequence[Any] = (found.scalars() if len(statement.column_descriptions) == 1 else found).all()
+    if limit == Limit():
+        return Page(rows, len(rows))
+    return Page(rows, await _count(session, statement))
+
+
+async def _count(session: AsyncSession, statement: Select[Any]) -> int:
+    bare = statement.order_by(None)
+    # What is selected per row (counts of related rows) does not matter here, unless rows are made of it.
+    if not (bare._distinct or bare._group_by_clauses):  # noqa: SLF001  # there is no public way to ask
+        bare = bare.with_only_columns(literal(1).label("one"), maintain_column_froms=True)
+    return (await session.scalar(select(func.count()).select_from(bare.subquery()))) or 0
+
+
+def _order(field: Field, key: OrderKey) -> list[UnaryExpression[Any] | ColumnElement[Any]]:
+    if field.through is not None:
+        raise Invalid(f"orderby: {key.field} has many values per row; it cannot be ordered by.")
+    column: Any = field.column
+    parts: list[Any] = [column]
+    if field.kind is FieldKind.TEXT:
+        text = type_coerce(column, String())
+        parts = [folded(text)]
+    if key.descending:
+        parts = [part.desc() for part in parts]
+    if getattr(column, "nullable", True):
+        parts = [part.nulls_last() if key.descending else part.nulls_first() for part in parts]
+    return parts

@@ -1,0 +1,721 @@
+"""The filter language of lists: `where=(owner_email IS null) AND is_new EQ false` becomes an SQL condition.
+
+What is published of the language is in api-facts 3.1; `where.lark` is its grammar. Odd facts that shape
+this module:
+
+- NULL satisfies neither EQ nor NE nor IN, as in SQL. For CP it is the empty string: a client collects used
+  addresses with `NOT domain CP '%x%'` and must see those that have no domain.
+- Clients quote numbers (`id EQ '5'`) and exclude words that may not exist here (`status NE 'extended'`).
+- A filter that is not understood is refused: dropping it would hand a billing system somebody else's server.
+
+Both databases give the same rows: letters are folded in CP for ASCII only, and text is ordered by its bytes.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import Enum, StrEnum
+from functools import cache
+from importlib import resources
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any, assert_never
+
+from lark import Lark, Token, Transformer
+from lark.exceptions import UnexpectedInput, VisitError
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Double,
+    LargeBinary,
+    String,
+    and_,
+    cast,
+    false,
+    func,
+    not_,
+    null,
+    or_,
+    true,
+    type_coerce,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import QueryableAttribute
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import Grouping
+from sqlalchemy.sql.functions import FunctionElement
+
+from rackhand.errors import Invalid, UnknownProperty
+
+MAX_TEXT = 64 * 1024
+MAX_DEPTH = 100
+MAX_CONDITIONS = 1000  # each value of an IN is one
+MAX_PATTERN = 50_000  # bytes; SQLite raises an error for longer ones
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+
+# SQLite's parser has a stack of 100 (until 3.46) and takes trees 1,000 deep. An operand that is nested again
+# costs one place when it stands first and three when it does not; the rest of the stack is for the statement
+# around it.
+MAX_STACK = 60
+MAX_CHAIN = 32
+
+BOOLEANS = {
+    "true": True, "on": True, "yes": True, "1": True,
+    "false": False, "off": False, "no": False, "0": False,
+}  # fmt: skip
+
+Through = Callable[[ColumnElement[bool]], ColumnElement[bool]]
+Column = ColumnElement[Any] | QueryableAttribute[Any]
+
+
+class FieldKind(Enum):
+    """How the values of a field are written and compared."""
+
+    INTEGER = "a whole number"
+    NUMBER = "a number"
+    TEXT = "text"
+    BOOLEAN = "true or false"
+    TIME = "a time such as '2025-01-31 12:00:00' in UTC"
+    ADDRESS = "an IP address"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A name that `where` and `orderby` know.
+
+    *words* spells stored values for the wire: word to one value, or to a tuple of values. A word that is not
+    in it matches nothing; without *words* the value itself is compared. *through* makes a condition on a row of
+    a one-to-many relation a condition on the row of the list:
+    `lambda condition: exists().where(Address.server_id == Server.id, condition)`.
+
+    An ADDRESS column takes `IPv4Address` and `IPv6Address` unless it is plain `String` (shortest spelling) or
+    `LargeBinary` (a byte 4 or 6, then the packed address); *text* is then the column that holds the spelling,
+    for CP with wildcards.
+    """
+
+    column: Column
+    kind: FieldKind
+    words: Mapping[str, object] | None = None
+    through: Through | None = None
+    text: Column | None = None
+
+
+Fields = Mapping[str, Field]
+
+
+class Operator(StrEnum):
+    """What stands between a field and a value."""
+
+    EQ = "EQ"
+    NE = "NE"
+    LT = "LT"
+    LE = "LE"
+    GT = "GT"
+    GE = "GE"
+    CP = "CP"
+    IN = "IN"
+    NULL = "IS null"
+
+
+NAMES = {"NEQ": Operator.NE}
+VALUES = {"STRING", "NUMBER", "TRUE", "FALSE", "NULL"}
+ORDERED = {Operator.LT, Operator.LE, Operator.GT, Operator.GE}
+
+
+def compile_where(text: str, fields: Fields) -> ColumnElement[bool]:
+    """Translate a filter; a blank one is true.
+
+    Raises `UnknownProperty` for a field that is not in *fields*, else `Invalid`, with the reason.
+    """
+    if not text.strip():
+        return true()
+    size = len(_utf8(text, "where"))
+    if size > MAX_TEXT:
+        raise Invalid(f"where: {size} bytes are too many, {MAX_TEXT} are the most.")
+    piece = _compile(_normal(_parse(text), negated=False), fields)
+    if piece.stack > MAX_STACK:
+        raise Invalid("where: AND and OR are nested too deep in each other.")
+    return piece.condition
+
+
+def _utf8(text: str, where: str) -> bytes:
+    if "\0" in text:
+        raise Invalid(f"{where}: the character U+0000 is not allowed.")
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise Invalid(f"{where}: character {error.start + 1} is half of a surrogate pair.") from error
+
+
+# --- text to tree
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A value as written: `spelling` has its escapes still in it."""
+
+    spelling: str
+    is_null: bool = False
+
+    @property
+    def plain(self) -> str:
+        """The value without its escapes."""
+        return re.sub(r"\\(.)", r"\1", self.spelling, flags=re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """`field operator values`."""
+
+    field: str
+    operator: Operator
+    values: tuple[Literal, ...] = ()
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Negation:
+    """NOT *part*."""
+
+    part: "Node"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Parts that are joined by AND (`every`) or by OR."""
+
+    every: bool
+    parts: "tuple[Node, ...]"
+
+
+Node = Condition | Negation | Group
+
+
+class _Build(Transformer[Token, Node]):
+    """Makes the tree while Lark parses, so that depth costs no recursion."""
+
+    def either(self, parts: list[Node]) -> Node:
+        return Group(every=False, parts=tuple(parts))
+
+    def both(self, parts: list[Node]) -> Node:
+        return Group(every=True, parts=tuple(parts))
+
+    def negation(self, parts: list[Node]) -> Node:
+        return Negation(parts[0])
+
+    def comparison(self, tokens: list[Token]) -> Node:
+        field, operator, value = tokens
+        name = operator.upper()
+        return Condition(str(field), NAMES.get(name) or Operator(name), (_literal(value),))
+
+    def membership(self, tokens: list[Token]) -> Node:
+        field, *values = tokens
+        return Condition(str(field), Operator.IN, tuple(_literal(value) for value in values))
+
+    def is_null(self, tokens: list[Token]) -> Node:
+        return Condition(str(tokens[0]), Operator.NULL)
+
+    def is_not_null(self, tokens: list[Token]) -> Node:
+        return Condition(str(tokens[0]), Operator.NULL, negated=True)
+
+
+def _literal(token: Token) -> Literal:
+    if token.type == "STRING":
+        return Literal(token[1:-1])
+    return Literal(str(token).lower(), is_null=token.type == "NULL")
+
+
+class _Limits:
+    """Refuses what is too much while the text is still being read."""
+
+    always_accept = ()
+
+    def process(self, tokens: Iterator[Token]) -> Iterator[Token]:
+        """Count parentheses, NOTs and conditions."""
+        nots, open_, conditions = 0, [0], 0
+        for token in tokens:
+            if token.type == "_NOT":
+                nots += 1
+            elif token.type == "_OPEN":
+                open_.append(nots)
+                nots = 0
+            else:
+                nots = 0
+                if token.type == "_CLOSE" and len(open_) > 1:
+                    open_.pop()
+                conditions += token.type in VALUES
+            if len(open_) - 1 + sum(open_) + nots > MAX_DEPTH:
+                raise Invalid(f"where: nested more than {MAX_DEPTH} deep.")
+            if conditions > MAX_CONDITIONS:
+                raise Invalid(f"where: more than {MAX_CONDITIONS} conditions.")
+            yield token
+
+
+@cache
+def _parser() -> Lark:
+    grammar = resources.files("rackhand.http").joinpath("where.lark").read_text("utf-8")
+    return Lark(grammar, parser="lalr", transformer=_Build(), postlex=_Limits())
+
+
+def _parse(text: str) -> Node:
+    try:
+        tree: Any = _parser().parse(text)
+    except VisitError as error:
+        raise error.orig_exc from error
+    except UnexpectedInput as error:
+        raise Invalid(_explain(error, text)) from error
+    node: Node = tree
+    return node
+
+
+def _explain(error: UnexpectedInput, text: str) -> str:
+    token: Token | None = getattr(error, "token", None)
+    at = error.pos_in_stream if token is None else token.start_pos
+    if at is None or at >= len(text) or (token is not None and token.type == "$END"):
+        return "where: the text ends too early. Example: (owner_email IS null) AND id EQ 5"
+    return f"where: not understood from character {at + 1} on: {text[at : at + 20]!r}."
+
+
+# --- tree to SQL
+
+
+def _normal(node: Node, *, negated: bool) -> Condition | Group:
+    """Move NOT to the conditions and join groups of one kind; De Morgan's laws hold for NULL as well."""
+    if isinstance(node, Condition):
+        return replace(node, negated=node.negated != negated)
+    if isinstance(node, Negation):
+        return _normal(node.part, negated=not negated)
+    every = node.every != negated
+    parts: list[Node] = []
+    for part in node.parts:
+        found = _normal(part, negated=negated)
+        if isinstance(found, Group) and found.every == every:
+            parts.extend(found.parts)
+        else:
+            parts.append(found)
+    return Group(every, tuple(parts))
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    condition: ColumnElement[bool]
+    stack: int = 0
+
+
+class _Parenthesis(Grouping[bool]):
+    """Parentheses that SQLAlchemy does not take away, so that a chain of 1,000 is not a tree 1,000 deep."""
+
+    inherit_cache = True
+    operator = None  # `and_` would look through to the operator inside
+
+
+def _compile(node: Node, fields: Fields) -> _Piece:
+    if isinstance(node, Condition):
+        return _Piece(_condition(node, fields))
+    assert isinstance(node, Group)  # noqa: S101  # `_normal` leaves no other
+    pieces = sorted((_compile(part, fields) for part in node.parts), key=lambda piece: -piece.stack)
+    stack = max(piece.stack + (1 if at == 0 else 3) for at, piece in enumerate(pieces))
+    return _Piece(_join(and_ if node.every else or_, [piece.condition for piece in pieces]), stack)
+
+
+def _join(
+    join: Callable[..., ColumnElement[bool]], conditions: Sequence[ColumnElement[bool]]
+) -> ColumnElement[bool]:
+    while len(conditions) > MAX_CHAIN:
+        chunks = [conditions[at : at + MAX_CHAIN] for at in range(0, len(conditions), MAX_CHAIN)]
+        conditions = [_Parenthesis(join(*chunk)) for chunk in chunks]
+    return join(*conditions)
+
+
+def _condition(condition: Condition, fields: Fields) -> ColumnElement[bool]:
+    name, operator = condition.field, condition.operator
+    field = find_field(name, fields, "where")
+    if field.through is not None and operator is Operator.NULL:
+        # "Has no value": true for a row without related rows too, as an outer join would have it.
+        has_one = field.through(_sql(field).is_not(None))
+        return has_one if condition.negated else not_(has_one)
+    found = _compare(field, condition) if operator is not Operator.NULL else _sql(field).is_(None)
+    if field.through is not None:
+        found = field.through(found)
+    return not_(found) if condition.negated else found
+
+
+def find_field(name: str, fields: Fields, parameter: str) -> Field:
+    """Return the field; raise `UnknownProperty` that names those there are.
+
+    *parameter* is where the name stood.
+    """
+    field = fields.get(name)
+    if field is None:
+        known = ", ".join(sorted(fields))
+        message = f"{parameter}: there is no field {name[:80]!r} here. Fields: {known}."
+        raise UnknownProperty(message, value={"field": name[:80], "fields": sorted(fields)})
+    return field
+
+
+# --- one condition
+
+
+def _sql(field: Field) -> ColumnElement[Any]:
+    column: Any = field.column
+    return type_coerce(column, column.type) if isinstance(column, QueryableAttribute) else column
+
+
+def _never(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    return column != column  # noqa: PLR0124  # false, and NULL for NULL
+
+
+def _always(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    return column == column  # noqa: PLR0124  # true, and NULL for NULL
+
+
+def _unknown() -> ColumnElement[bool]:
+    return cast(null(), Boolean)
+
+
+def _compare(field: Field, condition: Condition) -> ColumnElement[bool]:
+    operator, values = condition.operator, condition.values
+    if field.words is not None:
+        return _compare_words(field, field.words, condition)
+    if operator is Operator.CP:
+        return _unknown() if values[0].is_null else _matches(field, condition.field, values[0])
+    compare = _COMPARE[field.kind]
+    each = Operator.EQ if operator is Operator.IN else operator
+    try:
+        found = [
+            _unknown() if value.is_null else compare(field, each, value.plain)
+            for value in dict.fromkeys(values)
+        ]
+    except (ValueError, OverflowError) as error:
+        raise Invalid(f"where: {condition.field} is {field.kind.value}; {error}.") from error
+    return _join(or_, found)
+
+
+def _ordered(column: ColumnElement[Any], operator: Operator, value: object) -> ColumnElement[bool]:
+    found: ColumnElement[bool]
+    match operator:
+        case Operator.EQ:
+            found = column == value
+        case Operator.NE:
+            found = column != value
+        case Operator.LT:
+            found = column < value
+        case Operator.LE:
+            found = column <= value
+        case Operator.GT:
+            found = column > value
+        case Operator.GE:
+            found = column >= value
+        case Operator.CP | Operator.IN | Operator.NULL:
+            raise AssertionError(operator)
+        case _:
+            assert_never(operator)
+    return found
+
+
+def _beyond(column: ColumnElement[Any], operator: Operator, *, above: bool) -> ColumnElement[bool]:
+    """Compare with a value that is above, or below, all that the column can hold."""
+    holds = {Operator.NE, Operator.LT, Operator.LE} if above else {Operator.NE, Operator.GT, Operator.GE}
+    return _always(column) if operator in holds else _never(column)
+
+
+def _number(text: str) -> str:
+    text = text.strip()
+    if not re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", text):
+        raise ValueError(f"{text[:40]!r} is none")
+    return text
+
+
+def _compare_integer(field: Field, operator: Operator, text: str) -> ColumnElement[bool]:
+    column = type_coerce(_sql(field), BigInteger())
+    value = Decimal(_number(text))
+    if not INT64_MIN <= value <= INT64_MAX:
+        return _beyond(column, operator, above=value > 0)
+    below = math.floor(value)
+    if below == value:
+        return _ordered(column, operator, below)
+    if operator in {Operator.EQ, Operator.NE}:
+        return _beyond(column, operator, above=True)
+    return column <= below if operator in {Operator.LT, Operator.LE} else column > below
+
+
+def _compare_number(field: Field, operator: Operator, text: str) -> ColumnElement[bool]:
+    column = type_coerce(_sql(field), Double())
+    value = float(_number(text))
+    if math.isinf(value):
+        return _beyond(column, operator, above=value > 0)
+    return _ordered(column, operator, value)
+
+
+def _compare_text(field: Field, operator: Operator, text: str) -> ColumnElement[bool]:
+    column: ColumnElement[str] = type_coerce(_sql(field), String())
+    return _ordered(bytewise(column) if operator in ORDERED else column, operator, text)
+
+
+def _compare_boolean(field: Field, operator: Operator, text: str) -> ColumnElement[bool]:
+    if operator in ORDERED:
+        raise ValueError(f"it cannot be compared with {operator}")
+    if text.lower() not in BOOLEANS:
+        raise ValueError(f"{text[:40]!r} is neither")
+    return _ordered(_sql(field), operator, BOOLEANS[text.lower()])
+
+
+def _compare_time(field: Field, operator: Operator, text: str) -> ColumnElement[bool]:
+    """Compare what the wire shows: a time without a fraction means its whole second."""
+    column = _sql(field)
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text[:40]!r} is none") from None
+    if moment.microsecond:
+        return _ordered(column, operator, moment)
+    after = moment + timedelta(seconds=1)
+    match operator:
+        case Operator.EQ:
+            return and_(column >= moment, column < after)
+        case Operator.NE:
+            return or_(column < moment, column >= after)
+        case Operator.GT:
+            return _ordered(column, Operator.GE, after)
+        case Operator.LE:
+            return _ordered(column, Operator.LT, after)
+        case _:
+            return _ordered(column, operator, moment)
+
+
+def _compare_address(field: Field, operator: Operator, text: str) -> ColumnElement[bool]:
+    column = _sql(field)
+    value = _address(text)
+    if isinstance(column.type, String):
+        if operator in ORDERED:
+            raise ValueError(f"it cannot be compared with {operator}")
+        return _ordered(column, operator, str(value))
+    if isinstance(column.type, LargeBinary):
+        return _ordered(column, operator, bytes([value.version]) + value.packed)
+    return _ordered(column, operator, value)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    try:
+        value = ip_address(text.strip())
+    except ValueError:
+        raise ValueError(f"{text[:60]!r} is none") from None
+    if getattr(value, "scope_id", None):
+        raise ValueError(f"{text[:60]!r} has a zone, which is not stored")
+    return value
+
+
+_COMPARE: Mapping[FieldKind, Callable[[Field, Operator, str], ColumnElement[bool]]] = {
+    FieldKind.INTEGER: _compare_integer,
+    FieldKind.NUMBER: _compare_number,
+    FieldKind.TEXT: _compare_text,
+    FieldKind.BOOLEAN: _compare_boolean,
+    FieldKind.TIME: _compare_time,
+    FieldKind.ADDRESS: _compare_address,
+}
+
+
+# --- words
+
+
+def _compare_words(field: Field, words: Mapping[str, object], condition: Condition) -> ColumnElement[bool]:
+    column, operator = _sql(field), condition.operator
+    if operator in ORDERED:
+        raise Invalid(
+            f"where: {condition.field} is one of some words; it cannot be compared with {operator}."
+        )
+    shows_null = any(None in _values(found) for found in words.values())
+    wanted: list[object] = []
+    unknown = False
+    for value in condition.values:
+        if value.is_null:
+            unknown = True
+        elif operator is Operator.CP:
+            pattern = Pattern.of(value.spelling)
+            wanted.extend(
+                stored for word, found in words.items() if pattern.fits(word) for stored in _values(found)
+            )
+            if not shows_null and pattern.fits(""):
+                wanted.append(None)
+        else:
+            wanted.extend(_stored(field.kind, words, value.plain))
+    present = [value for value in dict.fromkeys(wanted) if value is not None]
+    found = column.in_(present) if present else _never(column)
+    if shows_null or operator is Operator.CP:
+        found = and_(column.is_not(None), found)
+        if None in wanted:
+            found = or_(column.is_(None), found)
+    if unknown:
+        found = or_(found, _unknown())
+    return not_(found) if operator is Operator.NE else found
+
+
+def _values(found: object) -> tuple[object, ...]:
+    return found if isinstance(found, tuple) else (found,)
+
+
+def _stored(kind: FieldKind, words: Mapping[str, object], text: str) -> tuple[object, ...]:
+    if text in words:
+        return _values(words[text])
+    folded_text = text.strip().lower()
+    for word, found in words.items():
+        if word.lower() == folded_text:
+            return _values(found)
+    if kind is FieldKind.BOOLEAN and folded_text in BOOLEANS:
+        return (BOOLEANS[folded_text],)
+    return ()
+
+
+# --- CP
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """What CP takes: `%` is any run of characters, `_` is one; a backslash makes the next character plain."""
+
+    parts: tuple[str, ...]  # "%", "_", or "=" and a character
+
+    @classmethod
+    def of(cls, spelling: str) -> "Pattern":
+        """Read a pattern; letters A to Z are folded."""
+        tokens = re.findall(r"\\.|.", spelling, re.DOTALL)
+        parts = [token if token in {"%", "_"} else "=" + _fold(token[-1]) for token in tokens]
+        return cls(tuple(part for at, part in enumerate(parts) if part != "%" or parts[at - 1 : at] != ["%"]))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there are no wildcards."""
+        return all(part[0] == "=" for part in self.parts)
+
+    @property
+    def plain(self) -> str:
+        """The text of a pattern without wildcards."""
+        return "".join(part[1:] for part in self.parts)
+
+    @property
+    def like(self) -> str:
+        """The pattern for LIKE with `!` as its escape."""
+        return "".join(
+            ("!" + part[1] if part[1] in "%_!" else part[1]) if part[0] == "=" else part
+            for part in self.parts
+        )
+
+    def fits(self, text: str) -> bool:
+        """Whether the whole text matches; in time that grows with the product of both lengths."""
+        text = _fold(text)
+        reached = {0}
+        for part in self.parts:
+            if part == "%":
+                reached = set(range(min(reached), len(text) + 1))
+            else:
+                reached = {at + 1 for at in reached if at < len(text) and part in {"_", "=" + text[at]}}
+            if not reached:
+                return False
+        return len(text) in reached
+
+
+def _fold(text: str) -> str:
+    return "".join(letter.lower() if letter.isascii() else letter for letter in text)
+
+
+def _matches(field: Field, name: str, value: Literal) -> ColumnElement[bool]:
+    pattern = Pattern.of(value.spelling)
+    shown: ColumnElement[str]
+    match field.kind:
+        case FieldKind.BOOLEAN:
+            words = {"true": True, "false": False}
+            return _compare_words(field, words, Condition(name, Operator.CP, (value,)))
+        case FieldKind.NUMBER:
+            raise Invalid(f"where: {name} is a number; it cannot be compared with CP.")
+        case FieldKind.ADDRESS:
+            spelt = field if field.text is None else replace(field, column=field.text)
+            if not isinstance(_sql(spelt).type, String):
+                return _matches_address(field, name, pattern)
+            shown = type_coerce(_sql(spelt), String())
+        case FieldKind.TEXT:
+            shown = type_coerce(_sql(field), String())
+        case FieldKind.INTEGER:
+            shown = cast(_sql(field), String())
+        case FieldKind.TIME:
+            shown = shown_time(_sql(field))
+        case _:
+            assert_never(field.kind)
+    text = folded(func.coalesce(shown, ""))
+    if pattern.is_plain:
+        return text == pattern.plain
+    if len(pattern.like.encode()) > MAX_PATTERN:
+        raise Invalid(f"where: the pattern for {name} is too long.")
+    return text.like(pattern.like, escape="!")
+
+
+def _matches_address(field: Field, name: str, pattern: Pattern) -> ColumnElement[bool]:
+    column = _sql(field)
+    if not pattern.is_plain:
+        raise Invalid(
+            f"where: {name} takes no wildcards. Compare it with GE and LE, or filter by its network."
+        )
+    try:
+        found = _compare_address(field, Operator.EQ, pattern.plain)
+    except ValueError:
+        found = false()
+    return or_(column.is_(None), found) if not pattern.plain else and_(column.is_not(None), found)
+
+
+# --- functions that the two databases call by different names
+
+
+class folded(FunctionElement[str]):  # noqa: N801  # reads as a function
+    """Text with the letters A to Z in lower case, whatever the locale of the database."""
+
+    type = String()
+    inherit_cache = True
+
+
+class bytewise(FunctionElement[str]):  # noqa: N801
+    """Text that is ordered by its bytes, whatever the locale of the database."""
+
+    type = String()
+    inherit_cache = True
+
+
+class shown_time(FunctionElement[str]):  # noqa: N801
+    """A time as the wire shows it."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(folded)
+def _folded(element: FunctionElement[str], compiler: SQLCompiler, **options: Any) -> str:
+    return f"lower({compiler.process(element.clauses, **options)})"
+
+
+@compiles(folded, "postgresql")
+def _folded_postgresql(element: FunctionElement[str], compiler: SQLCompiler, **options: Any) -> str:
+    return f'lower({compiler.process(element.clauses, **options)} COLLATE "C")'
+
+
+@compiles(bytewise)
+def _bytewise(element: FunctionElement[str], compiler: SQLCompiler, **options: Any) -> str:
+    return f"({compiler.process(element.clauses, **options)})"
+
+
+@compiles(bytewise, "postgresql")
+def _bytewise_postgresql(element: FunctionElement[str], compiler: SQLCompiler, **options: Any) -> str:
+    return f'({compiler.process(element.clauses, **options)} COLLATE "C")'
+
+
+@compiles(shown_time)
+def _shown_time(element: FunctionElement[str], compiler: SQLCompiler, **options: Any) -> str:
+    return f"substr({compiler.process(element.clauses, **options)}, 1, 19)"
+
+
+@compiles(shown_time, "postgresql")
+def _shown_time_postgresql(element: FunctionElement[str], compiler: SQLCompiler, **options: Any) -> str:
+    return (
+        f"to_char({compiler.process(element.clauses, **options)} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
+    )

@@ -1,0 +1,1 @@
+"""The inventory of machines: locations, racks, servers, NICs, disks, BMC access."""

@@ -1,0 +1,277 @@
+"""A machine's BMC, whichever protocol it speaks: who may sign in, when it answers, what it does and what it lies about."""
+
+import hmac
+import math
+import random
+import zlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rackhand.sim.config import BmcUser, MachineConfig
+from rackhand.sim.events import Action, DetailValue, EventLog, Source
+from rackhand.sim.faults import Fault, Faults
+from rackhand.sim.machine import BootOverride, Machine, Phase, Power
+
+LOCKED_SECONDS = 300.0  # simulated; the usual default of vendors' lock-out policies
+LONG_RESET_SECONDS = (90.0, 240.0)  # what real BMCs were seen to take
+SESSION_IDLE_SECONDS = 60.0  # simulated; IPMI 2.0, 6.12.15: 60 s, give or take 3
+SHORTEST_IDLE_SECONDS = 3.0  # real; however fast the clock runs, a client must get its next request in
+
+
+class PowerCommand(StrEnum):
+    """What a client can ask of the chassis."""
+
+    ON = "on"
+    OFF = "off"
+    SOFT_OFF = "soft_off"
+    RESET = "reset"
+    CYCLE = "cycle"
+
+
+class Reason(StrEnum):
+    """Why a command was not accepted."""
+
+    BUSY = "busy"
+    REFUSED = "refused"
+    WRONG_STATE = "wrong_state"
+
+
+class NotAccepted(Exception):  # noqa: N818  # the other half of "accepted"
+    """The BMC does not take a command; each protocol has its own words for *reason*."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+@dataclass
+class _Account:
+    user: BmcUser
+    bad_logins: int = 0
+    locked_until: float = -math.inf
+
+
+class Bmc:
+    """The controller of one machine. Protocol faces ask it; faults are felt here.
+
+    `life` changes whenever the BMC starts afresh: sessions of an earlier life are gone.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.resets = 0
+        self.random = random.Random(zlib.crc32(machine.config.name.encode()) + machine.config.seed)  # noqa: S311
+        self._away_until = -math.inf
+        self._accounts = {user.name: _Account(user) for user in machine.config.bmc.users}
+
+    @property
+    def config(self) -> MachineConfig:
+        """What the machine is."""
+        return self.machine.config
+
+    @property
+    def faults(self) -> Faults:
+        """The machine's faults."""
+        return self.machine.faults
+
+    @property
+    def log(self) -> EventLog:
+        """The rack's log."""
+        return self.machine.log
+
+    @property
+    def life(self) -> tuple[int, int]:
+        """Which life of the BMC this is."""
+        return self.machine.mains_losses, self.resets
+
+    # On the wire
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing at all is answered now: no mains, still starting, or unplugged."""
+        now = self.machine.clock.now()
+        started = self.machine.mains_since + self.config.bmc_boot_seconds
+        return (
+            not self.machine.has_mains
+            or now < started
+            or now < self._away_until
+            or self.faults.is_on(Fault.UNPLUGGED)
+        )
+
+    def loses_packet(self) -> bool:
+        """Say whether what has just arrived is lost on the way."""
+        share = self.faults.value(Fault.DROP_PACKETS)
+        return share is not None and self.random.random() < share and self.faults.strikes(Fault.DROP_PACKETS)
+
+    def lateness(self) -> float:
+        """Return how long the next answer waits, in real seconds."""
+        seconds = self.faults.value(Fault.SLOW)
+        return seconds if seconds and self.faults.strikes(Fault.SLOW) else 0.0
+
+    def talks_garbage(self) -> bool:
+        """Say whether the next answer is nonsense."""
+        return self.faults.strikes(Fault.GARBAGE)
+
+    # Signing in
+
+    def user(self, name: str) -> BmcUser | None:
+        """Return the account called *name* as it really is, password included."""
+        account = self._accounts.get(name)
+        if account is None:
+            return None
+        user = account.user
+        if self.faults.is_on(Fault.WRONG_PASSWORD):
+            return BmcUser(user.name, _another_password(user.password), user.privilege)
+        return user
+
+    def is_locked(self, name: str) -> bool:
+        """Say whether the account is locked now."""
+        account = self._accounts.get(name)
+        return account is not None and self.machine.clock.now() < account.locked_until
+
+    def check_password(self, name: str, password: str, source: Source) -> BmcUser | None:
+        """Return the account when *password* is right and it is not locked, and count the attempt."""
+        user = self.user(name)
+        if user is None or not hmac.compare_digest(user.password.encode(), password.encode()):
+            self.refuse_login(name, source, why="unknown user" if user is None else "wrong password")
+            return None
+        if self.is_locked(name):
+            self.refuse_login(name, source, why="locked")
+            return None
+        self.accept_login(name, source)
+        return user
+
+    def accept_login(self, name: str, source: Source) -> None:
+        """Record a good login."""
+        account = self._accounts[name]
+        account.bad_logins = 0
+        self._record(source, Action.LOGIN_ACCEPTED, user=name)
+
+    def refuse_login(self, name: str, source: Source, *, why: str) -> None:
+        """Record a bad login, and lock the account when that fault is on and it was one too many."""
+        self._record(source, Action.LOGIN_REFUSED, user=name, why=why)
+        account = self._accounts.get(name)
+        allowed = self.faults.value(Fault.LOCK_OUT)
+        if account is None or allowed is None or self.is_locked(name):
+            return
+        account.bad_logins += 1
+        if account.bad_logins >= allowed:
+            account.bad_logins = 0
+            account.locked_until = self.machine.clock.now() + LOCKED_SECONDS
+            self._record(Source.MACHINE, Action.USER_LOCKED, user=name, seconds=LOCKED_SECONDS)
+
+    def session_slots(self, usual: int) -> int:
+        """Return how many sessions fit at once, *usual* when nothing is wrong."""
+        slots = self.faults.value(Fault.SESSION_SLOTS)
+        return usual if slots is None else int(slots)
+
+    def idle_seconds(self, usual: float = SESSION_IDLE_SECONDS) -> float:
+        """Return after how many simulated seconds of silence a session ends."""
+        return max(usual, self.real_to_simulated(SHORTEST_IDLE_SECONDS))
+
+    def real_to_simulated(self, seconds: float) -> float:
+        """Return simulated seconds that pass in so many real ones."""
+        return seconds * self.machine.clock.scale
+
+    # Commands
+
+    def power_state(self) -> Power:
+        """Return the power state as this BMC reports it."""
+        lag = self.faults.value(Fault.STALE_POWER)
+        if lag is None:
+            return self.machine.power
+        then = self.machine.clock.now() - lag
+        changes = self.machine.power_changes
+        return next((power for when, power in reversed(changes) if when <= then), changes[0][1])
+
+    def set_power(self, command: PowerCommand, source: Source, *, strict: bool = False) -> None:
+        """Do *command*, or raise NotAccepted.
+
+        Soft off, reset and cycle need a machine that is on. When *strict*, `on` needs one that is off and `off` one
+        that is on; otherwise those are accepted and change nothing.
+        """
+        if self.faults.strikes(Fault.REFUSE_POWER, source=source):
+            self._record(source, Action.POWER_REFUSED, asked=command.value, why="refused")
+            raise NotAccepted(Reason.REFUSED)
+        self.check_busy(source)
+        if not self._fits(command, strict=strict):
+            self._record(source, Action.POWER_REFUSED, asked=command.value, why="wrong_state")
+            raise NotAccepted(Reason.WRONG_STATE)
+        if self.faults.strikes(Fault.IGNORE_POWER, source=source):
+            self._record(source, Action.POWER_IGNORED, asked=command.value)
+            return
+        match command:
+            case PowerCommand.ON:
+                self.machine.power_on(source)
+            case PowerCommand.OFF:
+                self.machine.power_off(source)
+            case PowerCommand.SOFT_OFF:
+                self.machine.soft_off(source)
+            case PowerCommand.RESET:
+                self.machine.reset(source)
+            case PowerCommand.CYCLE:
+                self.machine.power_cycle(source)
+
+    def _fits(self, command: PowerCommand, *, strict: bool) -> bool:
+        is_on = self.machine.power is Power.ON
+        if command is PowerCommand.ON:
+            return not (strict and is_on)
+        if command is PowerCommand.OFF:
+            return is_on or not strict
+        return is_on
+
+    def set_boot_override(self, override: BootOverride | None, source: Source) -> None:
+        """Set or clear the boot override, or raise NotAccepted."""
+        self.check_busy(source)
+        if self.faults.strikes(Fault.DROP_OVERRIDE, source=source):
+            device = None if override is None else override.device.value
+            self._record(source, Action.BOOT_OVERRIDE_DROPPED, device=device)
+            return
+        self.machine.set_override(override, source)
+
+    def set_identify(self, source: Source, *, on: bool, seconds: float | None = None) -> None:
+        """Switch the identification light."""
+        self.machine.set_identify(source, on=on, seconds=seconds)
+
+    def check_busy(self, source: Source) -> None:
+        """Raise NotAccepted when the BMC takes no writes now, as some do while the machine is in POST."""
+        if self.machine.phase is Phase.POST and self.faults.strikes(Fault.BUSY_WHILE_POST, source=source):
+            raise NotAccepted(Reason.BUSY)
+
+    def reset(self, source: Source) -> None:
+        """Restart the BMC: all sessions and locks are forgotten and nothing is answered for a while; the host runs on."""
+        seconds = self._reset_seconds()
+        self.resets += 1
+        self._away_until = self.machine.clock.now() + seconds
+        self._unlock()
+        self._record(source, Action.BMC_RESET, seconds=round(seconds, 1))
+        life = self.life
+        self.machine.clock.call_later(seconds, lambda: self._come_back(life))
+
+    def _reset_seconds(self) -> float:
+        seconds = self.faults.value(Fault.BMC_RESET_TIME)
+        if seconds is None:
+            return self.config.bmc_boot_seconds
+        return seconds or self.random.uniform(*LONG_RESET_SECONDS)
+
+    def _come_back(self, life: tuple[int, int]) -> None:
+        if life == self.life:
+            self._record(Source.MACHINE, Action.BMC_READY)
+
+    def return_to_start(self) -> None:
+        """Be ready at once, with no session and no lock."""
+        self.resets += 1
+        self._away_until = -math.inf
+        self._unlock()
+
+    def _unlock(self) -> None:
+        for account in self._accounts.values():
+            account.bad_logins = 0
+            account.locked_until = -math.inf
+
+    def _record(self, source: Source, action: Action, **detail: DetailValue) -> None:
+        self.log.append(self.config.name, source, action, **detail)
+
+
+def _another_password(password: str) -> str:
+    return password[::-1] + "?"
