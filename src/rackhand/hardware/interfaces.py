@@ -115,3 +115,10 @@ class Bmc(Protocol):
 
     async def reset_bmc(self) -> None:
         """Restart the BMC itself; the host keeps running, the BMC is gone for minutes."""
+
+
+class BmcDriver(Bmc, Protocol):
+    """What a driver gives: a BMC that may keep a session open until it is closed."""
+
+    async def close(self) -> None:
+        """End the session with the device; never raises for a device that is gone."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar, TypeVarTuple, overload
 
 from fastapi import Query, Request
-from sqlalchemy import ColumnElement, Select, String, UnaryExpression, func, literal, select, type_coerce
+from sqlalchemy import ColumnElement, Row, Select, String, UnaryExpression, func, literal, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rackhand.errors import Invalid
@@ -15,6 +15,8 @@ MAX_KEYS = 16
 MAX_ROWS = 2**31 - 1  # PostgreSQL drivers send LIMIT as 32 bits; no list is longer
 
 Item = TypeVar("Item")
+First = TypeVar("First")
+Others = TypeVarTuple("Others")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,10 @@ def list_params(
     where: Annotated[
         str,
         Query(
-            description="Filter, such as `(owner_email IS null) AND name CP '%srv%'`. Operators: EQ, NE, LT, LE,"
-            " GT, GE, CP (`%` any run, `_` one character, letter case ignored), IN (a, b), IS null, IS NOT null;"
-            " AND, OR, NOT, parentheses. A backslash makes the next character of a quoted text plain.",
+            description="Filter, such as `(owner_email IS null) AND name CP '%srv%'`. Operators: EQ, NE, LT,"
+            " LE, GT, GE, CP (`%` any run, `_` one character, letter case ignored), IN (a, b), IS null,"
+            " IS NOT null; AND, OR, NOT, parentheses. A backslash makes the next character of a quoted text"
+            " plain.",
             examples=["(owner_email IS null) AND id GT 5"],
         ),
     ] = "",
@@ -116,9 +119,31 @@ def _order_key(part: str) -> OrderKey:
     raise Invalid(f"orderby: expected a field with `asc` or `desc`, got {part[:40]!r}.")
 
 
+@overload
 async def fetch_page(
     session: AsyncSession, statement: Select[Item], params: ListParams, fields: Fields, *, tie_breaker: Column
-) -> Page[Item]:
+) -> Page[Item]: ...
+
+
+@overload
+async def fetch_page(
+    session: AsyncSession,
+    statement: Select[First, Item, *Others],
+    params: ListParams,
+    fields: Fields,
+    *,
+    tie_breaker: Column,
+) -> Page[Row[First, Item, *Others]]: ...
+
+
+async def fetch_page(
+    session: AsyncSession,
+    statement: Select[*Others],
+    params: ListParams,
+    fields: Fields,
+    *,
+    tie_breaker: Column,
+) -> Page[Any]:
     """Read one page of *statement*.
 
     A statement that selects one thing gives it, one that selects more gives rows. *tie_breaker* is a unique
@@ -144,8 +169,8 @@ async def fetch_page(
     return Page(rows, await _count(session, statement))
 
 
-async def _count(session: AsyncSession, statement: Select[Any]) -> int:
-    bare = statement.order_by(None)
+async def _count(session: AsyncSession, statement: Select[*Others]) -> int:
+    bare: Any = statement.order_by(None)
     # What is selected per row (counts of related rows) does not matter here, unless rows are made of it.
     if not (bare._distinct or bare._group_by_clauses):  # noqa: SLF001  # there is no public way to ask
         bare = bare.with_only_columns(literal(1).label("one"), maintain_column_froms=True)

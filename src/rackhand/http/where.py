@@ -87,8 +87,9 @@ class Field:
     """A name that `where` and `orderby` know.
 
     *words* spells stored values for the wire: word to one value, or to a tuple of values. A word that is not
-    in it matches nothing; without *words* the value itself is compared. *through* makes a condition on a row of
-    a one-to-many relation a condition on the row of the list:
+    in it matches nothing; without *words* the value itself is compared.
+
+    *through* makes a condition on a row of a one-to-many relation a condition on the row of the list:
     `lambda condition: exists().where(Address.server_id == Server.id, condition)`.
 
     An ADDRESS column takes `IPv4Address` and `IPv6Address` unless it is plain `String` (shortest spelling) or
@@ -443,7 +444,7 @@ def _compare_integer(field: Field, operator: Operator, text: str) -> ColumnEleme
 
 
 def _compare_number(field: Field, operator: Operator, text: str) -> ColumnElement[bool]:
-    column = type_coerce(_sql(field), Double())
+    column: ColumnElement[float] = type_coerce(_sql(field), Double())
     value = float(_number(text))
     if math.isinf(value):
         return _beyond(column, operator, above=value > 0)

@@ -10,6 +10,7 @@ import os
 import struct
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import cast
 
 from rackhand.sim import ipmi_commands, rmcp
 from rackhand.sim.bmc import Bmc
@@ -66,8 +67,8 @@ class IpmiFace(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the socket."""
-        assert isinstance(transport, asyncio.DatagramTransport)  # noqa: S101  # asyncio's promise
-        self._transport = transport
+        # asyncio's own transport is a DatagramTransport by behaviour, not by class (Python 3.11).
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         """Answer at once, late, wrongly or not at all, as the faults say."""

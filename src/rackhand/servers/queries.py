@@ -1,0 +1,275 @@
+"""Reading the inventory: a fixed number of statements however many rows there are."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, literal_column, or_, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute, selectinload
+from sqlalchemy.types import BigInteger
+
+from rackhand.errors import NotFound
+from rackhand.http import words
+from rackhand.http.lists import ListParams, Page, fetch_page
+from rackhand.http.where import Field, FieldKind, Fields
+from rackhand.servers.model import BmcAccess, Disk, Location, Nic, Rack, Server, ServerStatus
+from rackhand.tasks.model import Task, TaskStatus
+from rackhand.users.model import User
+
+STATUS = case(
+    (Server.quarantine_reason.is_not(None), ServerStatus.QUARANTINED.value),
+    (Server.maintenance, ServerStatus.MAINTENANCE.value),
+    (Server.owner_id.is_(None), ServerStatus.FREE.value),
+    else_=ServerStatus.ALLOCATED.value,
+)
+STATE = case((Server.is_suspended, "suspended"), else_="active")
+
+# What a billing system may take (api-facts 5.3). The MAC address is unique by constraint.
+IS_AVAILABLE = and_(
+    Server.owner_id.is_(None),
+    Server.configuration.is_not(None),
+    Server.configuration != "",
+    ~Server.is_new,
+    ~Server.maintenance,
+    Server.quarantine_reason.is_(None),
+    Server.diagnostics_error.is_(None),
+    or_(
+        Server.last_task_id.is_(None),
+        exists().where(Task.id == Server.last_task_id, Task.status.in_((TaskStatus.SUCCEEDED, TaskStatus.CANCELLED))),
+    ),
+)
+
+
+def _of_nic(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    return exists().where(Nic.server_id == Server.id, condition)
+
+
+def _of_disk(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    return exists().where(Disk.server_id == Server.id, condition)
+
+
+FIELDS: Fields = {
+    "id": Field(Server.id, FieldKind.INTEGER),
+    "name": Field(Server.name, FieldKind.TEXT),
+    "domain": Field(Server.domain, FieldKind.TEXT),
+    "configuration": Field(Server.configuration, FieldKind.TEXT),
+    "type": Field(Server.type, FieldKind.TEXT),
+    "model": Field(Server.model, FieldKind.TEXT),
+    "serial": Field(Server.serial, FieldKind.TEXT),
+    "barcode": Field(Server.barcode, FieldKind.TEXT),
+    "notes": Field(Server.notes, FieldKind.TEXT),
+    "status": Field(STATUS, FieldKind.TEXT),
+    "state": Field(STATE, FieldKind.TEXT),
+    "owner": Field(Server.owner_id, FieldKind.INTEGER),
+    "owner_email": Field(User.email, FieldKind.TEXT),
+    "is_new": Field(Server.is_new, FieldKind.BOOLEAN),
+    "is_available": Field(case((IS_AVAILABLE, True), else_=False), FieldKind.BOOLEAN),
+    "maintenance": Field(Server.maintenance, FieldKind.BOOLEAN),
+    "is_protected": Field(Server.is_protected, FieldKind.BOOLEAN),
+    "location_id": Field(Server.location_id, FieldKind.INTEGER),
+    "location.id": Field(Server.location_id, FieldKind.INTEGER),
+    "location.name": Field(Location.name, FieldKind.TEXT),
+    "rack.id": Field(Server.rack_id, FieldKind.INTEGER),
+    "rack.name": Field(Rack.name, FieldKind.TEXT),
+    "unit": Field(Server.unit, FieldKind.INTEGER),
+    "settings.efi": Field(Server.efi, FieldKind.BOOLEAN),
+    "power_status": Field(Server.power_state, FieldKind.TEXT),
+    "power_status_at": Field(Server.power_state_at, FieldKind.TIME),
+    "operation.id": Field(Server.last_task_id, FieldKind.INTEGER),
+    "operation.status": Field(Task.status, FieldKind.TEXT, words=words.OPERATION_STATUS_WHERE),
+    "created_at": Field(Server.created_at, FieldKind.TIME),
+    "mac": Field(Nic.mac, FieldKind.TEXT, through=_of_nic),
+    "nics.mac": Field(Nic.mac, FieldKind.TEXT, through=_of_nic),
+    "disks.serial": Field(Disk.serial, FieldKind.TEXT, through=_of_disk),
+}
+
+
+def visible(query: Select[Any], viewer: User) -> Select[Any]:
+    """Limit *query* to the servers of *viewer*; an administrator sees all."""
+    return query if viewer.is_admin else query.where(Server.owner_id == viewer.id)
+
+
+async def by_id(session: AsyncSession, server_id: int, *, visible_to: User) -> Server:
+    """One server with its NICs, disks and BMC access; somebody else's is not found."""
+    query = visible(select(Server).where(Server.id == server_id), visible_to).options(*_PARTS)
+    server: Server | None = (await session.scalars(query)).one_or_none()
+    if server is None:
+        raise NotFound(f"There is no server {server_id}.")
+    return server
+
+
+async def for_task(session: AsyncSession, server_id: int) -> Server | None:
+    """The server that a task works on, as it is now."""
+    return (await session.scalars(select(Server).where(Server.id == server_id).options(*_PARTS))).one_or_none()
+
+
+_PARTS = (selectinload(Server.nics), selectinload(Server.disks), selectinload(Server.bmc))
+
+# --- full rows
+
+
+@dataclass(frozen=True)
+class ServerPart:
+    """Keys of a server's row that a higher slice fills in, such as `ip`.
+
+    `load` takes the ids of a page and gives the values by server id in a fixed number of statements; `defaults` are the
+    values of servers that it does not name; `fields` are what `where` and `orderby` know of them.
+    """
+
+    defaults: Mapping[str, object]
+    load: Callable[[AsyncSession, Sequence[int], User], Awaitable[Mapping[int, Mapping[str, object]]]]
+    fields: Fields
+
+
+_COLUMNS = (
+    Server.id, Server.name, Server.domain, Server.configuration, Server.type, Server.model, Server.serial,
+    Server.barcode, Server.notes, Server.location_id, Location.name.label("location_name"), Server.rack_id,
+    Rack.name.label("rack_name"), Server.unit, Server.owner_id, User.email.label("owner_email"), Server.is_new,
+    Server.maintenance, Server.is_protected, Server.is_suspended, Server.quarantine_reason,
+    Server.diagnostics_error, Server.efi, Server.hardware_info, Server.perform_info, Server.os_template,
+    Server.power_state, Server.power_state_at, Server.power_error, Server.power_error_at, Server.last_task_id,
+    Server.created_at, STATUS.label("status"), Task.name.label("task_name"), Task.status.label("task_status"),
+    Task.waiting_for.label("task_waiting_for"), Task.error.label("task_error"),
+    BmcAccess.driver.label("bmc_driver"), BmcAccess.host.label("bmc_host"), BmcAccess.port.label("bmc_port"),
+    BmcAccess.user.label("bmc_user"), BmcAccess.refused_at.label("bmc_refused_at"),
+)  # fmt: skip
+
+
+def _joined(*columns: Any) -> Select[Any]:
+    return (
+        select(*columns)
+        .select_from(Server)
+        .join(Location, Location.id == Server.location_id)
+        .outerjoin(Rack, Rack.id == Server.rack_id)
+        .outerjoin(User, User.id == Server.owner_id)
+        .outerjoin(Task, Task.id == Server.last_task_id)
+        .outerjoin(BmcAccess, BmcAccess.server_id == Server.id)
+    )
+
+
+async def page(
+    session: AsyncSession, params: ListParams, *, visible_to: User, parts: Sequence[ServerPart]
+) -> Page[Row[Any]]:
+    """Servers with what hangs on them one to one; `related` adds the rest."""
+    fields = dict(FIELDS)
+    for part in parts:
+        fields.update(part.fields)
+    return await fetch_page(session, visible(_joined(*_COLUMNS), visible_to), params, fields, tie_breaker=Server.id)
+
+
+async def row_by_id(session: AsyncSession, server_id: int, *, visible_to: User) -> Row[Any]:
+    """One server as `page` gives it."""
+    query = visible(_joined(*_COLUMNS).where(Server.id == server_id), visible_to)
+    found = (await session.execute(query)).one_or_none()
+    if found is None:
+        raise NotFound(f"There is no server {server_id}.")
+    return found
+
+
+@dataclass(frozen=True)
+class Related:
+    """What hangs on the servers of a page, by server id."""
+
+    nics: Mapping[int, list[Row[Any]]]
+    disks: Mapping[int, list[Row[Any]]]
+    parts: Sequence[tuple[ServerPart, Mapping[int, Mapping[str, object]]]]
+
+
+async def related(
+    session: AsyncSession, server_ids: Sequence[int], viewer: User, parts: Sequence[ServerPart]
+) -> Related:
+    """Load NICs, disks and the parts of higher slices of a whole page."""
+    nics: dict[int, list[Row[Any]]] = {}
+    columns = (Nic.server_id, Nic.id, Nic.mac, Nic.name, Nic.speed_mbit)
+    for row in await session.execute(select(*columns).where(id_in(session, Nic.server_id, server_ids)).order_by(Nic.id)):
+        nics.setdefault(row.server_id, []).append(row)
+    disks: dict[int, list[Row[Any]]] = {}
+    drive = (Disk.server_id, Disk.id, Disk.name, Disk.kind, Disk.size_gb, Disk.model, Disk.serial)
+    for disk in await session.execute(select(*drive).where(id_in(session, Disk.server_id, server_ids)).order_by(Disk.id)):
+        disks.setdefault(disk.server_id, []).append(disk)
+    return Related(nics, disks, [(part, await part.load(session, server_ids, viewer)) for part in parts])
+
+
+def id_in(session: AsyncSession, column: InstrumentedAttribute[int], ids: Sequence[int]) -> ColumnElement[bool]:
+    """`column IN ids` with one bound parameter: SQLite takes 32,766 of them, an export has more rows."""
+    if session.get_bind().dialect.name == "sqlite":
+        values = select(literal_column("value")).select_from(text("json_each(:ids)").bindparams(ids=json.dumps(list(ids))))
+        return column.in_(values)
+    return column == func.any(func.cast(list(ids), ARRAY(BigInteger))) if not ids else column == func.any(list(ids))
+
+
+async def stock(session: AsyncSession, *, visible_to: User) -> Sequence[Row[Any]]:
+    """Configurations that exist, with the number of available servers of each; a user sees none of the stock."""
+    available = func.count().filter(IS_AVAILABLE)
+    query = (
+        select(Server.configuration, available.label("free_server_count"))
+        .where(Server.configuration.is_not(None), Server.configuration != "")
+        .group_by(Server.configuration)
+        .order_by(Server.configuration)
+    )
+    if not visible_to.is_admin:
+        query = query.where(Server.owner_id == visible_to.id)
+    return (await session.execute(query)).all()
+
+
+# --- locations and racks
+
+LOCATION_SERVERS = (
+    select(func.count()).select_from(Server).where(Server.location_id == Location.id).correlate(Location).scalar_subquery()
+)
+LOCATION_FIELDS: Fields = {
+    "id": Field(Location.id, FieldKind.INTEGER),
+    "name": Field(Location.name, FieldKind.TEXT),
+    "notes": Field(Location.notes, FieldKind.TEXT),
+    "server_count": Field(LOCATION_SERVERS, FieldKind.INTEGER),
+}
+RACK_DEVICES = select(func.count()).select_from(Server).where(Server.rack_id == Rack.id).correlate(Rack).scalar_subquery()
+RACK_UNITS = (
+    select(func.count(Server.unit)).select_from(Server).where(Server.rack_id == Rack.id).correlate(Rack).scalar_subquery()
+)
+RACK_FIELDS: Fields = {
+    "id": Field(Rack.id, FieldKind.INTEGER),
+    "name": Field(Rack.name, FieldKind.TEXT),
+    "size": Field(Rack.size, FieldKind.INTEGER),
+    "notes": Field(Rack.notes, FieldKind.TEXT),
+    "location_id": Field(Rack.location_id, FieldKind.INTEGER),
+    "device_count": Field(RACK_DEVICES, FieldKind.INTEGER),
+}
+
+
+async def location_page(session: AsyncSession, params: ListParams) -> Page[Row[Any]]:
+    """Locations with the number of servers in each."""
+    query = select(Location, LOCATION_SERVERS.label("server_count"))
+    return await fetch_page(session, query, params, LOCATION_FIELDS, tie_breaker=Location.id)
+
+
+async def rack_page(session: AsyncSession, params: ListParams) -> Page[Row[Any]]:
+    """Racks with the number of devices in each."""
+    query = select(Rack, RACK_DEVICES.label("device_count"), RACK_UNITS.label("used_units"))
+    return await fetch_page(session, query, params, RACK_FIELDS, tie_breaker=Rack.id)
+
+
+async def location_by_id(session: AsyncSession, location_id: int) -> Location:
+    """One location."""
+    location = await session.get(Location, location_id)
+    if location is None:
+        raise NotFound(f"There is no location {location_id}.")
+    return location
+
+
+async def rack_by_id(session: AsyncSession, rack_id: int) -> Rack:
+    """One rack."""
+    rack = await session.get(Rack, rack_id)
+    if rack is None:
+        raise NotFound(f"There is no rack {rack_id}.")
+    return rack
+
+
+async def devices_of(session: AsyncSession, rack: Rack) -> AsyncIterator[Row[Any]]:
+    """What stands in a rack, from the top."""
+    query = select(Server.id, Server.name, Server.unit).where(Server.rack_id == rack.id).order_by(Server.unit.desc())
+    for row in await session.execute(query):
+        yield row
