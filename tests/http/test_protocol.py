@@ -105,7 +105,6 @@ def get(target: bytes, *headers: bytes) -> bytes:
         b"GET\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
         b"GET http:///::: HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
         b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET / HTTP/1.1\r\nBad Header\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",

@@ -1,8 +1,8 @@
 """The HTTP/1.1 parser of uvicorn with errors in the envelope: no answer of this server is anything but JSON.
 
 Clients decode every body as JSON, of errors too (api-facts 1, 2.3), and uvicorn answers what it cannot parse
-in plain text. Besides, request lines and headers have an end here, and request lines with raw spaces are read:
-clients send filters so (api-facts 3.1).
+in plain text. Besides, request lines and headers have an end here, and request lines with raw spaces are
+read: clients send filters so (api-facts 3.1).
 """
 
 import asyncio
@@ -30,8 +30,8 @@ RAW = re.compile(rb"[ \x80-\xff]")
 class RackhandHttpProtocol(HttpToolsProtocol):
     """Give it to uvicorn as `http=`.
 
-    After a refusal the connection is closed, but only when the caller has read why: what it still sends is read
-    and dropped, because a socket that is closed with unread data takes the answer back.
+    After a refusal the connection is closed, but only when the caller has read why: what it still sends is
+    read and dropped, because a socket that is closed with unread data takes the answer back.
     """
 
     def __init__(

@@ -16,10 +16,12 @@ from rackhand.sim import ipmi_commands, rmcp
 from rackhand.sim.bmc import Bmc
 from rackhand.sim.config import Privilege
 from rackhand.sim.events import Action, Source
+from rackhand.sim.faults import Fault
 from rackhand.sim.rmcp import CipherSuite, Keys, PayloadType, Status
 
 MAX_SESSIONS = 4  # the fewest that real BMCs have
 HANDSHAKE_SECONDS = 10.0  # real; a half-open session that goes no further frees its slot
+ABANDONED_SECONDS = 3.0  # real; longer than the usual clients wait before they send a message again
 WINDOW = 16  # sequence numbers that may come late, section 6.12.13
 
 Address = tuple[str, int]
@@ -231,7 +233,22 @@ class IpmiFace(asyncio.DatagramProtocol):
         )
         answer = struct.pack("<BBxxI", tag, Status.OK, session.remote_id) + session.random + guid + proof
         session.answers[payload] = answer
+        self._await_rakp_3(session)
         return answer
+
+    def _await_rakp_3(self, session: _Session) -> None:
+        """Count a client that goes no further as a bad login.
+
+        With a wrong password neither ipmitool 1.8.19 nor FreeIPMI 1.6.10 sends message 3: they see from message 2 that
+        the passwords differ and go away, although section 13.22 wants a message 3 with an error in it.
+        """
+        patience = ABANDONED_SECONDS + (self.bmc.faults.value(Fault.SLOW) or 0)
+        asyncio.get_running_loop().call_later(patience, self._give_up_on, session)
+
+    def _give_up_on(self, session: _Session) -> None:
+        if session.keys is None and self._sessions.get(session.id) is session and self._life == self.bmc.life:
+            self.bmc.refuse_login(session.user, Source.IPMI, why="wrong password")
+            del self._sessions[session.id]
 
     def _answer_rakp_3(self, payload: bytes) -> bytes | None:
         if len(payload) < 8:

@@ -1,0 +1,1 @@
+"""Chassis power: the operations that change it and the poller that watches it."""
