@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -43,7 +43,7 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="Key ring that encrypts secrets at rest; empty: the file `secret.keys` in `data`.",
     )
-    location: str = Field("main", description="Location whose operations and polls this process runs.")
+    location: str = Field("", description="Name of the location whose operations and polls this process runs; empty: all.")
     poll_interval: float = Field(
         120.0, gt=0, description="Seconds between two readings of a BMC's power state; spread over the interval."
     )
@@ -64,6 +64,12 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment, then the file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def split_origins(cls, value: object) -> object:
+        """Read a list that is separated by commas."""
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @property
     def database(self) -> str:

@@ -38,8 +38,8 @@ POWER_OPTIONS = {
     PowerAction.CYCLE: "--cycle",
 }
 
-# FreeIPMI 1.6.10, ipmipower/ipmipower_output.c. "connection timeout" means that not even the first, unauthenticated
-# request was answered; "session timeout" that the BMC fell silent later.
+# FreeIPMI 1.6.10, ipmipower/ipmipower_output.c. "connection timeout" means that not even the first request,
+# which needs no account, was answered; "session timeout" that the BMC fell silent later.
 IPMIPOWER_ERRORS: dict[str, type[HardwareError]] = {
     "username invalid": AuthFailed,
     "password invalid": AuthFailed,
@@ -56,12 +56,12 @@ IPMIPOWER_ERRORS: dict[str, type[HardwareError]] = {
     "operation invalid": Unsupported,
 }
 
-# ipmitool 1.8.19 with -v, in the order of looking: its last line is the same for a wrong password and a dead host.
+# ipmitool 1.8.19 with -v, in the order of looking: the last line is the same for a wrong password and a dead
+# host.
 IPMITOOL_ERRORS: tuple[tuple[str, type[HardwareError]], ...] = (
     ("RAKP 2 HMAC is invalid", AuthFailed),
     ("unauthorized name", AuthFailed),
-    ("password is longer than", AuthFailed),
-    ("Password file", AuthFailed),
+    ("Password is too long", AuthFailed),
     ("insufficient resources", Timeout),
     ("no response from RAKP", Timeout),
     ("Timeout in open session", Timeout),
@@ -73,9 +73,12 @@ IPMITOOL_ERRORS: tuple[tuple[str, type[HardwareError]], ...] = (
     ("RAKP 2 message indicates an error", Refused),
     ("RAKP 4 message", Refused),
     ("Unable to establish", Unreachable),
+    ("No data available", Timeout),
+    ("Unable to send RAW command", Timeout),  # without a completion code: no answer
 )
 
-# IPMI 2.0, table 5-2; every other completion code is a refusal. Supermicro answers 0xc3 while the chassis powers up.
+# IPMI 2.0, table 5-2; every other completion code is a refusal. Supermicro answers 0xc3 while the chassis is
+# powering up.
 COMPLETION_ERRORS: dict[int, type[HardwareError]] = {
     0xC0: Timeout,  # node busy
     0xC3: Timeout,  # timeout while processing
@@ -119,8 +122,8 @@ class IpmiSettings(BaseModel):
     workaround_flags: str = Field(
         "",
         pattern=r"^([a-z0-9]+(,[a-z0-9]+)*)?$",
-        description="FreeIPMI workarounds, separated by commas: `opensesspriv` when the BMC is said to deny the"
-        " privilege level, or `intel20`, `supermicro20`, `sun20`.",
+        description="FreeIPMI workarounds, separated by commas: `opensesspriv` when the BMC is said to deny"
+        " the privilege level, or `intel20`, `supermicro20`, `sun20`.",
     )
     cipher_suite: int = Field(
         3, ge=1, le=17, description="Cipher suite: 3, or 17 (SHA-256) on BMCs that have switched suite 3 off."
@@ -159,7 +162,7 @@ class IpmiBmc:
         return POWER_STATES[words]
 
     async def set_power(self, action: PowerAction) -> None:
-        """Send one Chassis Control. Many BMCs accept `RESET` and `CYCLE` of a chassis that is off and do nothing."""
+        """Send one Chassis Control; many BMCs accept `RESET` and `CYCLE` while off and do nothing."""
         words = await self._ipmipower(POWER_OPTIONS[action])
         if words != "ok":
             raise _ipmipower_error(self._endpoint, words)
@@ -171,7 +174,7 @@ class IpmiBmc:
     async def set_boot_device(
         self, device: BootDevice, *, mode: BootMode | None = None, persistent: bool = False
     ) -> None:
-        """Write boot option parameter 5. Without *mode* it asks for legacy: IPMI has one bit for EFI and no "either".
+        """Write boot option parameter 5; without *mode* it asks for legacy, as IPMI has no "either".
 
         A BMC forgets the flags after 60 s without a chassis command; it is told not to, when it knows how.
         """
@@ -251,7 +254,7 @@ class IpmiBmc:
         level = {"user": "USER", "operator": "OPERATOR", "admin": "ADMINISTRATOR"}[
             privilege or settings.privilege
         ]
-        # Each retry waits a second longer, and two requests go unanswered before it gives up: R * (R + 1) seconds.
+        # Each retry waits a second longer, and two requests stay unanswered before it gives up: R * (R + 1).
         retries = max(1, int((math.sqrt(4 * settings.timeout_seconds + 1) - 1) / 2))
         return await processes.run(
             [
@@ -287,13 +290,21 @@ async def power_states(
 ) -> AsyncIterator[tuple[Endpoint, PowerState | HardwareError]]:
     """Ask many BMCs from one process and give each answer as it comes; whoever is missing did not answer.
 
-    All *endpoints* share user, password and settings, and no two share a host: the answers name the host without
-    its port. Dead hosts cost one timeout together.
+    All *endpoints* share user, password and settings, and no two share a host: the answers name the host
+    without its port. Dead hosts cost one timeout together.
     """
     first = endpoints[0]
-    settings = IpmiSettings.model_validate(dict(first.settings))
-    asked = {endpoint.host: endpoint for endpoint in endpoints}
-    arguments = ipmipower_arguments(endpoints, settings, "--stat")
+    asked = {}
+    for endpoint in endpoints:
+        try:
+            asked[_checked_host(endpoint)] = endpoint
+        except Unreachable as error:
+            yield endpoint, error
+    try:
+        settings = IpmiSettings.model_validate(dict(first.settings))
+    except ValueError as error:
+        raise Unsupported(f"The settings of the BMC at {first.address} are wrong: {error}") from error
+    arguments = ipmipower_arguments(list(asked.values()), settings, "--stat")
     # The timeout runs from a host's turn on, and a thousand first packets take a moment.
     seconds = settings.timeout_seconds + GRACE_SECONDS + len(endpoints) / 100
     async with slots:
@@ -306,7 +317,8 @@ async def power_states(
                     raise AssertionError
                 async for line in process.stdout:
                     host, _, words = line.decode(errors="replace").strip().partition(": ")
-                    if endpoint := asked.pop(host, None):
+                    if host in asked:
+                        endpoint = asked.pop(host)
                         yield endpoint, POWER_STATES.get(words) or _ipmipower_error(endpoint, words)
                 complaint = (await process.stderr.read()).decode(errors="replace").strip()
                 for endpoint in asked.values() if complaint else ():
@@ -314,7 +326,7 @@ async def power_states(
 
 
 def ipmipower_arguments(endpoints: Sequence[Endpoint], settings: IpmiSettings, option: str) -> list[str]:
-    """The command line that asks all *endpoints* at once, without the account."""
+    """Give the command line that asks all *endpoints* at once, without the account."""
     hosts = ",".join(
         f"[{host}]:{endpoint.port}" if ":" in (host := _checked_host(endpoint)) else f"{host}:{endpoint.port}"
         for endpoint in endpoints
@@ -334,7 +346,7 @@ def ipmipower_arguments(endpoints: Sequence[Endpoint], settings: IpmiSettings, o
 
 
 def ipmipower_config(endpoint: Endpoint) -> str:
-    """The account as a FreeIPMI configuration file; quotes keep blanks (common/miscutil/conffile.c)."""
+    """Write the account as a FreeIPMI configuration file; quotes keep blanks (common/miscutil/conffile.c)."""
     return "".join(
         f'{name} "{_escape(value)}"\n'
         for name, value in (("username", endpoint.user), ("password", endpoint.password))
@@ -343,7 +355,7 @@ def ipmipower_config(endpoint: Endpoint) -> str:
 
 
 def parse_boot_flags(data: bytes) -> BootOverride:
-    """Read the answer to Get System Boot Options for parameter 5: version, parameter, flags, device, and more."""
+    """Read the answer to Get System Boot Options for parameter 5: version, parameter, flags, device, more."""
     if len(data) < 4 or not data[2] & FLAG_VALID:  # noqa: PLR2004
         return BootOverride(BootDevice.NONE)
     code = data[3] >> 2 & 0x0F
@@ -360,7 +372,7 @@ def parse_boot_flags(data: bytes) -> BootOverride:
 
 
 def parse_sensors(text: str) -> list[Sensor]:
-    """Read the lines `name,value,unit,status` of `ipmitool -c sdr list`; sensors without a number have no value."""
+    """Read the lines `name,value,unit,status` of `ipmitool -c sdr list`; no number means no value."""
     found = []
     for row in csv.reader(text.splitlines()):
         if len(row) < 4:  # noqa: PLR2004  # other lines are remarks
@@ -376,7 +388,7 @@ def parse_sensors(text: str) -> list[Sensor]:
 
 
 def _checked_host(endpoint: Endpoint) -> str:
-    """The host, unless it is something that `ipmipower` would take for a list of hosts or `ipmitool` for an option."""
+    """Return the host, unless `ipmipower` would take it for a list of hosts or `ipmitool` for an option."""
     if not endpoint.host or endpoint.host.startswith("-") or re.search(r"[\s,\[\]]", endpoint.host):
         raise Unreachable(f"{endpoint.host!r} is not the name or address of a BMC.")
     return endpoint.host
@@ -403,11 +415,7 @@ def _raise_ipmitool_error(endpoint: Endpoint, output: processes.Output) -> NoRet
         words = text[code.end() :].lstrip("): ").partition("\n")[0].strip()
         kind = COMPLETION_ERRORS.get(int(code[1], 16), Refused)
         raise kind(f"The BMC at {endpoint.address} says: {words or 'refused'} (0x{code[1]}).")
-    for fragment, kind in IPMITOOL_ERRORS:
-        if fragment in text:
-            break
-    else:
-        kind = Timeout if "No data available" in text or "timeout" in text.lower() else Refused
+    kind = next((kind for fragment, kind in IPMITOOL_ERRORS if fragment in text), Refused)
     words = " ".join(line.strip("> ") for line in text.splitlines()[-3:] if line.strip())
     if kind is AuthFailed:
         raise AuthFailed(f"The BMC at {endpoint.address} refused the account {endpoint.user!r}: {words}")

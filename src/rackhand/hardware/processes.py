@@ -1,4 +1,4 @@
-"""Programs that speak to devices: started without a shell, bounded, always ended, their secrets in memory files."""
+"""Programs that speak to devices: started without a shell, bounded, always ended, secrets in memory files."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ class Output:
 
 @contextlib.contextmanager
 def secret_file(text: str) -> Iterator[int]:
-    """A file descriptor of *text*, readable by its owner and by who inherits it.
+    """Give a file descriptor of *text*, readable by its owner and by who inherits it.
 
     It has no name in any file system, so neither a crash nor a kill leaves a password behind.
     """
@@ -40,7 +40,8 @@ def secret_file(text: str) -> Iterator[int]:
 async def started(arguments: Sequence[str], *, secret: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """Start a program for the time of the block; whatever ends the block also kills the program.
 
-    The program finds *secret* in the file that `SECRET` in *arguments* becomes, and nothing of our environment.
+    The program finds *secret* in the file that `SECRET` in *arguments* becomes; it gets nothing of our
+    environment but the path.
     """
     with secret_file(secret) as descriptor:
         try:
@@ -65,7 +66,7 @@ async def started(arguments: Sequence[str], *, secret: str) -> AsyncIterator[asy
 
 
 async def run(arguments: Sequence[str], *, secret: str, slots: asyncio.Semaphore, seconds: float) -> Output:
-    """Run a program to its end; raise `Timeout` when it takes longer than *seconds*, `Unsupported` without it."""
+    """Run a program to its end; raise `Timeout` after *seconds*, `Unsupported` when it is not installed."""
     async with slots:
         try:
             async with asyncio.timeout(seconds), started(arguments, secret=secret) as process:

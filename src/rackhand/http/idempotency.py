@@ -16,10 +16,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from rackhand.db import Base, Id, utcnow
 from rackhand.errors import Invalid, KeyReused
+from rackhand.vault import Vault
 
 LIFETIME = timedelta(hours=24)
 MAX_KEY = 255
 HEADER = "idempotency-key"
+PURPOSE = "idempotency_key.sealed_body"
 REPLAYED = {"idempotency-replayed": "true"}
 
 
@@ -35,12 +37,17 @@ class IdempotencyKey(Base):
     fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
     status: Mapped[int]
     media_type: Mapped[str]
-    body: Mapped[bytes] = mapped_column(LargeBinary)
+    sealed_body: Mapped[str]  # answers may hold a token, so they are encrypted like any secret
     created_at: Mapped[datetime] = mapped_column(index=True)
 
 
 async def answer_once(
-    session: AsyncSession, request: Request, *, owner: str, answer: Callable[[], Awaitable[Response]]
+    session: AsyncSession,
+    request: Request,
+    *,
+    owner: str,
+    vault: Vault,
+    answer: Callable[[], Awaitable[Response]],
 ) -> Response:
     """Answer the request, or give the stored answer of the same request.
 
@@ -56,27 +63,28 @@ async def answer_once(
     await session.execute(expired)
     try:
         async with session.begin_nested():
-            row = {"owner": owner, "key": key, "fingerprint": fingerprint, "status": 0, "media_type": "", "body": b""}
-            await session.execute(insert(IdempotencyKey).values(created_at=utcnow(), **row))
+            row = {"owner": owner, "key": key, "fingerprint": fingerprint, "status": 0, "media_type": ""}
+            await session.execute(insert(IdempotencyKey).values(created_at=utcnow(), sealed_body="", **row))
     except IntegrityError:
-        return await _stored_answer(session, owner, key, fingerprint)
+        return await _stored_answer(session, vault, owner, key, fingerprint)
     response = await answer()
+    sealed = vault.seal(bytes(response.body).decode(), purpose=PURPOSE)
     await session.execute(
         update(IdempotencyKey)
         .where(IdempotencyKey.owner == owner, IdempotencyKey.key == key)
-        .values(status=response.status_code, media_type=response.media_type or "", body=bytes(response.body))
+        .values(status=response.status_code, media_type=response.media_type or "", sealed_body=sealed)
     )
     return response
 
 
-async def _stored_answer(session: AsyncSession, owner: str, key: str, fingerprint: bytes) -> Response:
+async def _stored_answer(session: AsyncSession, vault: Vault, owner: str, key: str, fingerprint: bytes) -> Response:
     query = select(IdempotencyKey).where(IdempotencyKey.owner == owner, IdempotencyKey.key == key)
     stored = (await session.execute(query)).scalar_one()
     if stored.fingerprint != fingerprint:
         raise KeyReused(
             f"Idempotency-Key {key!r} was used for another request within 24 hours. Use a new key for a new request."
         )
-    return Response(stored.body, stored.status, REPLAYED, stored.media_type)
+    return Response(vault.open(stored.sealed_body, purpose=PURPOSE), stored.status, REPLAYED, stored.media_type)
 
 
 def _fingerprint(request: Request, body: bytes) -> bytes:

@@ -9,12 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rackhand.db import Database
 from rackhand.http import idempotency
+from rackhand.vault import Vault
 
 
 class HasTransactions(Protocol):
     """What this module needs of the composed application (`app.state.services`)."""
 
     db: Database
+    vault: Vault
 
     async def identify(self, request: Request, session: AsyncSession) -> str:
         """Name the caller for idempotency keys; raise `Unauthenticated` when there is none."""
@@ -39,7 +41,7 @@ class TransactionRoute(APIRoute):
                     return await handler(request)
                 owner = await services.identify(request, session)
                 return await idempotency.answer_once(
-                    session, request, owner=owner, answer=lambda: handler(request)
+                    session, request, owner=owner, vault=services.vault, answer=lambda: handler(request)
                 )
 
         return transact

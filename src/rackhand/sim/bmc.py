@@ -14,7 +14,6 @@ from rackhand.sim.machine import BootOverride, Machine, Phase, Power
 
 LOCKED_SECONDS = 300.0  # simulated; the usual default of vendors' lock-out policies
 LONG_RESET_SECONDS = (90.0, 240.0)  # what real BMCs were seen to take
-SESSION_IDLE_SECONDS = 60.0  # simulated; IPMI 2.0, 6.12.15: 60 s, give or take 3
 SHORTEST_IDLE_SECONDS = 3.0  # real; however fast the clock runs, a client must get its next request in
 
 
@@ -26,6 +25,8 @@ class PowerCommand(StrEnum):
     SOFT_OFF = "soft_off"
     RESET = "reset"
     CYCLE = "cycle"
+    NMI = "nmi"
+    PRESS_BUTTON = "press_button"
 
 
 class Reason(StrEnum):
@@ -165,8 +166,8 @@ class Bmc:
         slots = self.faults.value(Fault.SESSION_SLOTS)
         return usual if slots is None else int(slots)
 
-    def idle_seconds(self, usual: float = SESSION_IDLE_SECONDS) -> float:
-        """Return after how many simulated seconds of silence a session ends."""
+    def idle_seconds(self, usual: float) -> float:
+        """Return after how many simulated seconds of silence a session ends, *usual* unless the clock runs very fast."""
         return max(usual, self.real_to_simulated(SHORTEST_IDLE_SECONDS))
 
     def real_to_simulated(self, seconds: float) -> float:
@@ -187,7 +188,7 @@ class Bmc:
     def set_power(self, command: PowerCommand, source: Source, *, strict: bool = False) -> None:
         """Do *command*, or raise NotAccepted.
 
-        Soft off, reset and cycle need a machine that is on. When *strict*, `on` needs one that is off and `off` one
+        Soft off, reset, cycle and NMI need a machine that is on. When *strict*, `on` needs one that is off and `off` one
         that is on; otherwise those are accepted and change nothing.
         """
         if self.faults.strikes(Fault.REFUSE_POWER, source=source):
@@ -211,6 +212,10 @@ class Bmc:
                 self.machine.reset(source)
             case PowerCommand.CYCLE:
                 self.machine.power_cycle(source)
+            case PowerCommand.NMI:
+                self.machine.interrupt(source)
+            case PowerCommand.PRESS_BUTTON:
+                self.machine.press_power_button(source)
 
     def _fits(self, command: PowerCommand, *, strict: bool) -> bool:
         is_on = self.machine.power is Power.ON
@@ -218,7 +223,7 @@ class Bmc:
             return not (strict and is_on)
         if command is PowerCommand.OFF:
             return is_on or not strict
-        return is_on
+        return is_on or command is PowerCommand.PRESS_BUTTON
 
     def set_boot_override(self, override: BootOverride | None, source: Source) -> None:
         """Set or clear the boot override, or raise NotAccepted."""

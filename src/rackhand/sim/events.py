@@ -33,6 +33,7 @@ class Action(StrEnum):
     POWERED_OFF = "powered_off"
     RESET = "reset"
     SOFT_OFF_REQUESTED = "soft_off_requested"
+    NMI_SENT = "nmi_sent"
     BOOTED = "booted"
     POWER_UNCHANGED = "power_unchanged"  # accepted, and there was nothing to do
     POWER_IGNORED = "power_ignored"  # accepted, and a fault kept it from being done

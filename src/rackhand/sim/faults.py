@@ -74,7 +74,7 @@ FAULTS: Final[dict[Fault, FaultKind]] = {
     Fault.POWER_CUT: FaultKind("No mains power on any feed: the machine is off, the BMC silent.", strikes=False),
     Fault.WRONG_PASSWORD: FaultKind("The password is not the one that we were told.", strikes=False),
     Fault.DROP_PACKETS: FaultKind(
-        "A part of what is sent to the BMC is lost: a datagram vanishes, a TCP connection breaks off.",
+        "Some requests, and some answers to requests that were done, are lost on the way.",
         unit="share", default=0.3, low=0, high=1,
     ),
 }

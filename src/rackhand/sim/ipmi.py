@@ -20,6 +20,7 @@ from rackhand.sim.faults import Fault
 from rackhand.sim.rmcp import CipherSuite, Keys, PayloadType, Status
 
 MAX_SESSIONS = 4  # the fewest that real BMCs have
+IDLE_SECONDS = 60.0  # simulated; section 6.12.15: 60 s, give or take 3
 HANDSHAKE_SECONDS = 10.0  # real; a half-open session that goes no further frees its slot
 ABANDONED_SECONDS = 3.0  # real; longer than the usual clients wait before they send a message again
 WINDOW = 16  # sequence numbers that may come late, section 6.12.13
@@ -36,7 +37,7 @@ class _Session:
     suite: CipherSuite
     address: Address
     open_request: bytes
-    used_at: float
+    used_at: float  # simulated seconds
     random: bytes = field(default_factory=lambda: os.urandom(16))
     remote_random: bytes = b""
     role: int = 0
@@ -93,6 +94,8 @@ class IpmiFace(asyncio.DatagramProtocol):
         except rmcp.MalformedError:
             return  # as the specification wants: silently discarded
         if answer is None:
+            return
+        if self.bmc.loses_packet():
             return
         if self.bmc.talks_garbage():
             answer = rmcp.RMCP_IPMI + self.bmc.random.randbytes(len(answer))
@@ -297,9 +300,10 @@ class IpmiFace(asyncio.DatagramProtocol):
         return None
 
     def _forget_idle_sessions(self) -> None:
-        idle = self.bmc.idle_seconds() / self.bmc.machine.clock.scale
+        idle = self.bmc.idle_seconds(IDLE_SECONDS)
+        half_open = self.bmc.real_to_simulated(HANDSHAKE_SECONDS)
         for session in list(self._sessions.values()):
-            allowed = HANDSHAKE_SECONDS if session.keys is None else idle
+            allowed = half_open if session.keys is None else idle
             if self._now() - session.used_at > allowed:
                 self._close(session, why="idle")
 
@@ -315,7 +319,7 @@ class IpmiFace(asyncio.DatagramProtocol):
                 return candidate
 
     def _now(self) -> float:
-        return asyncio.get_running_loop().time()
+        return self.bmc.machine.clock.now()
 
     def _record(self, action: Action, **detail: str) -> None:
         self.bmc.log.append(self.bmc.config.name, Source.IPMI, action, **detail)

@@ -53,6 +53,7 @@ POWER_COMMANDS: Final = {
     1: PowerCommand.ON,
     2: PowerCommand.CYCLE,
     3: PowerCommand.RESET,
+    4: PowerCommand.NMI,
     5: PowerCommand.SOFT_OFF,
 }
 BOOT_DEVICES: Final = {1: BootDevice.PXE, 2: BootDevice.DISK, 5: BootDevice.CDROM, 6: BootDevice.SETUP}

@@ -170,6 +170,10 @@ class Machine:
             self._enter(Phase.STOPPING)
             self._after(self.config.soft_off_seconds, self._finish_soft_off)
 
+    def interrupt(self, source: Source) -> None:
+        """Send the diagnostic interrupt. The operating system of this rack only counts it."""
+        self._record(source, Action.NMI_SENT)
+
     def press_power_button(self, source: Source, *, hold: bool = False) -> None:
         """Press the button on the front: on, or a soft off; held for some seconds it cuts power."""
         self._record(source, Action.POWER_BUTTON_PRESSED, hold=hold)

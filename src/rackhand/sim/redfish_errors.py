@@ -58,6 +58,11 @@ def missing_property(name: str) -> Message:
     return Message(400, "PropertyMissing", f"The property {name} is required and was not in the request.")
 
 
+def unknown_property(name: str) -> Message:
+    """Say that a property is not known here."""
+    return Message(400, "PropertyUnknown", f"The property {name} is not in the list of valid properties.")
+
+
 def read_only_property(name: str) -> Message:
     """Say that a property cannot be written."""
     return Message(400, "PropertyNotWritable", f"The property {name} is read only.")

@@ -11,7 +11,7 @@ Json = dict[str, object]
 ROOT: Final = "/redfish/v1"
 CHASSIS_ID: Final = "1"
 MANAGER_ID: Final = "BMC"
-RESET_TYPES: Final[dict[str, PowerCommand | None]] = {
+RESET_TYPES: Final = {
     "On": PowerCommand.ON,
     "ForceOn": PowerCommand.ON,
     "ForceOff": PowerCommand.OFF,
@@ -19,8 +19,8 @@ RESET_TYPES: Final[dict[str, PowerCommand | None]] = {
     "ForceRestart": PowerCommand.RESET,
     "GracefulRestart": PowerCommand.RESET,
     "PowerCycle": PowerCommand.CYCLE,
-    "PushPowerButton": None,  # on or soft off, as the machine is
-    "Nmi": None,
+    "PushPowerButton": PowerCommand.PRESS_BUTTON,
+    "Nmi": PowerCommand.NMI,
 }
 MANAGER_RESET_TYPES: Final = ("GracefulRestart", "ForceRestart")
 BOOT_TARGETS: Final = {

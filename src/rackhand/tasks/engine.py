@@ -71,7 +71,7 @@ class Engine:
         self._operations: Mapping[str, Operation[Any]] = {
             operation.name: operation for operation in operations
         }
-        self._runs_tasks = runs_tasks
+        self.runs_tasks = runs_tasks
         self._location_id = location_id
         self._host = socket.gethostname()
         self.executor_id = f"{self._host}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -192,7 +192,7 @@ class Engine:
             notification_listener_polling_interval_sec=0.5,
             scheduler_polling_interval_sec=3600.0,
         )
-        if not self._runs_tasks:
+        if not self.runs_tasks:
             self._client = await asyncio.to_thread(DBOSClient, system_database_url=url)
             return
         DBOS(config=config)
@@ -214,7 +214,7 @@ class Engine:
         if self._heartbeat is not None:
             self._heartbeat.cancel()
             await asyncio.gather(self._heartbeat, return_exceptions=True)
-        if self._runs_tasks and self._workflow is not None:
+        if self.runs_tasks and self._workflow is not None:
             await asyncio.to_thread(DBOS.destroy, destroy_registry=True, workflow_completion_timeout_sec=0)
             async with self._db.write() as session:
                 await session.execute(delete(WorkerSlot).where(WorkerSlot.executor_id == self.executor_id))

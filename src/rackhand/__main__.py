@@ -1,0 +1,5 @@
+"""`python -m rackhand`."""
+
+from rackhand.cli.main import app
+
+app()

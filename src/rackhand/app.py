@@ -1,0 +1,306 @@
+"""The composition root: settings -> database -> drivers -> engine -> ASGI application."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from time import monotonic
+from typing import Any
+
+import structlog
+import swagger_ui_bundle
+import uvicorn
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Receive, Scope, Send
+
+import rackhand
+from rackhand import vault as vaults
+from rackhand.db import Database, utcnow
+from rackhand.events import api as events_api
+from rackhand.events import service as events
+from rackhand.events.stream import EventHub
+from rackhand.hardware.door import Doors
+from rackhand.http import edge, errors, idempotency
+from rackhand.http.protocol import RackhandHttpProtocol
+from rackhand.http.wire import json_response, strict_properties
+from rackhand.metrics import MeasureRequests, Metrics
+from rackhand.power import api as power_api
+from rackhand.power import operations as power_operations
+from rackhand.power.poller import Poller
+from rackhand.servers import api as servers_api
+from rackhand.servers.model import Location
+from rackhand.servers.queries import ServerPart
+from rackhand.settings import Settings
+from rackhand.tasks import api as tasks_api
+from rackhand.tasks import engine as engines
+from rackhand.tasks.engine import HEARTBEAT_SECONDS, Engine
+from rackhand.tasks.operation import Tools
+from rackhand.users import api as users_api
+from rackhand.users import auth, signin, tokens
+from rackhand.vault import Vault
+
+log = structlog.get_logger()
+
+OPERATIONS = (*power_operations.OPERATIONS,)
+SERVER_PARTS: tuple[ServerPart, ...] = ()
+TIDY_EVERY = timedelta(hours=1)
+SWAGGER_ASSETS = ("swagger-ui.css", "swagger-ui-bundle.js")
+
+
+@dataclass
+class Services:
+    """What routes and background loops work with; `app.state.services`."""
+
+    settings: Settings
+    db: Database
+    vault: Vault
+    doors: Doors
+    engine: Engine
+    event_hub: EventHub
+    metrics: Metrics
+    poller: Poller | None = None
+    server_parts: tuple[ServerPart, ...] = SERVER_PARTS
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def identify(self, request: Request, session: AsyncSession) -> str:
+        """Name the caller for idempotency keys; calls that need no session are told apart by address."""
+        if "/public/" in request.url.path or request.url.path.endswith("/auth_by_key"):
+            return f"address {auth.client_address(request)}"
+        return f"user {(await auth.authenticate(request, session)).id}"
+
+
+@asynccontextmanager
+async def open_services(
+    settings: Settings, *, runs_tasks: bool = True, polls: bool = True
+) -> AsyncIterator[Services]:
+    """Open the database (migrated), the engine and the background loops; close them in reverse."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    vault = vaults.load(settings.secret_key.get_secret_value(), settings.data)
+    db = Database(settings.database)
+    await db.migrate()
+    doors = Doors()
+    tools = Tools(db, vault, doors, settings)
+    location_id = await _location_id(db, settings.location)
+    engine = Engine(tools, OPERATIONS, runs_tasks=runs_tasks, location_id=location_id)
+    services = Services(settings, db, vault, doors, engine, EventHub(db), Metrics())
+    loops: list[asyncio.Task[None]] = []
+    try:
+        await engine.start()
+        loops.append(asyncio.create_task(services.event_hub.run(), name="event hub"))
+        if runs_tasks:
+            loops.append(asyncio.create_task(_tidy(services), name="tidy"))
+        if polls and runs_tasks:
+            services.poller = Poller(tools, holder=engine.executor_id, location_id=location_id)
+            loops.append(asyncio.create_task(services.poller.run(), name="power poller"))
+        yield services
+    finally:
+        services.stopping.set()
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        if services.poller is not None:
+            await services.poller.let_go()
+        await engine.stop()
+        await doors.close()
+        await db.dispose()
+
+
+async def _location_id(db: Database, name: str) -> int | None:
+    if not name:
+        return None
+    async with db.read() as session:
+        found = await session.scalar(select(Location.id).where(Location.name == name))
+    if found is None:
+        raise SystemExit(f"There is no location {name!r}. Add it first, or leave RACKHAND_LOCATION empty.")
+    return found
+
+
+async def _tidy(services: Services) -> None:
+    """Forget what is past its time, every hour."""
+    while True:
+        try:
+            async with services.db.write() as session:
+                await idempotency.forget_expired(session)
+                await tokens.delete_expired(session)
+                await signin.forget_old_failures(session)
+                now = utcnow()
+                await events.delete_before(session, now - timedelta(days=services.settings.event_retention_days))
+                kept = now - timedelta(days=services.settings.task_retention_days)
+                forgotten = await engines.forget_finished(session, kept)
+            await engines.forget_workflows(forgotten)
+        except Exception:
+            log.exception("tidying failed")
+        await asyncio.sleep(TIDY_EVERY.total_seconds())
+
+
+def create_app(services: Services) -> FastAPI:
+    """Build the ASGI application over open services."""
+    settings = services.settings
+
+    async def strictness() -> None:
+        strict_properties.set(settings.strict_properties)
+
+    app = FastAPI(
+        title="Rackhand",
+        version=rackhand.__version__,
+        description="Manager of rented bare-metal servers. Every path is served with and without the prefix `/api`.",
+        openapi_url="/swagger/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        dependencies=[Depends(strictness)],
+    )
+    app.state.services = services
+    errors.install(app)
+    app.include_router(users_api.sign_in_router)
+    app.include_router(users_api.router)
+    app.include_router(users_api.user_router)
+    app.include_router(users_api.account_router)
+    app.include_router(servers_api.router)
+    app.include_router(servers_api.place_router)
+    app.include_router(power_api.router)
+    app.include_router(tasks_api.router)
+    app.include_router(events_api.router, dependencies=[Depends(auth.current_user)])
+    app.include_router(events_api.stream_router, dependencies=[Depends(_user_of_stream)])
+    _add_product_routes(app, services)
+    # From the inside out: see http/edge.py.
+    app.add_middleware(edge.JsonBody, limit=settings.body_limit)
+    app.add_middleware(edge.NormalisePath)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_credentials="*" not in settings.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "idempotency-replayed", "retry-after"],
+            max_age=600,
+        )
+    app.add_middleware(edge.Guard)
+    app.add_middleware(MeasureRequests, metrics=services.metrics)
+    app.add_middleware(edge.RequestId)
+    return app
+
+
+async def _user_of_stream(request: Request) -> None:
+    """A stream outlives any transaction, so its caller is looked up in a short one."""
+    services: Services = request.app.state.services
+    async with services.db.read() as session:
+        await auth.authenticate(request, session)
+
+
+def _add_product_routes(app: FastAPI, services: Services) -> None:
+    """Health, metrics, the API description: not part of the API itself."""
+
+    @app.get("/health/live", include_in_schema=False)
+    async def live() -> Response:
+        return json_response({"status": "live", "version": rackhand.__version__})
+
+    @app.get("/health/ready", include_in_schema=False)
+    async def ready() -> Response:
+        problems = []
+        try:
+            async with asyncio.timeout(3), services.db.read() as session:
+                await session.execute(text("SELECT 1"))
+        except Exception as error:
+            log.warning("not ready", error=str(error))
+            problems.append("database")
+        if services.engine.runs_tasks and monotonic() - services.engine.heartbeat_at > 6 * HEARTBEAT_SECONDS:
+            problems.append("task engine")
+        if services.stopping.is_set():
+            problems.append("stopping")
+        status = 503 if problems else 200
+        return json_response({"status": "not ready" if problems else "ready", "problems": problems}, status=status)
+
+    @app.get("/metrics", include_in_schema=False)
+    async def show_metrics() -> Response:
+        async with services.db.read() as session:
+            return Response(await services.metrics.render(session), media_type="text/plain; version=0.0.4")
+
+    @app.get("/swagger", include_in_schema=False)
+    @app.get("/swagger/", include_in_schema=False)
+    @app.get("/api/swagger", include_in_schema=False)
+    @app.get("/api/swagger/", include_in_schema=False)
+    async def swagger() -> HTMLResponse:
+        return HTMLResponse(_SWAGGER_PAGE)
+
+    @app.get("/", include_in_schema=False)
+    async def front() -> RedirectResponse:
+        return RedirectResponse("/swagger/", 302)
+
+    assets = StaticFiles(directory=swagger_ui_bundle.swagger_ui_path)
+
+    async def swagger_asset(scope: Scope, receive: Receive, send: Send) -> None:
+        await assets(scope, receive, send)
+
+    app.mount("/swagger/assets", swagger_asset)
+
+
+_SWAGGER_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Rackhand API</title>
+<link rel="stylesheet" href="/swagger/assets/swagger-ui.css"></head>
+<body><div id="ui"></div><script src="/swagger/assets/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({url: "/swagger/openapi.json", dom_id: "#ui", docExpansion: "none", filter: true})</script>
+</body></html>
+"""
+
+
+def openapi_document(app: FastAPI) -> str:
+    """The description of the API as JSON text."""
+    return json.dumps(app.openapi(), indent=1)
+
+
+class Server(uvicorn.Server):
+    """uvicorn that tells long answers to end when it is asked to stop."""
+
+    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Begin the graceful stop."""
+        self._stopping.set()
+        super().handle_exit(sig, frame)
+
+
+async def run_server(services: Services) -> None:
+    """Serve HTTP until a signal asks to stop."""
+    host, port = services.settings.listen_address
+    config = uvicorn.Config(
+        create_app(services),
+        host=host,
+        port=port,
+        http=RackhandHttpProtocol,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        proxy_headers=True,
+        forwarded_allow_ips=services.settings.trusted_proxies,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        timeout_keep_alive=30,
+    )
+    log.info("listening", url=f"http://{host}:{port}")
+    await Server(config, services.stopping).serve()
+
+
+async def serve(settings: Settings, *, runs_tasks: bool = True, polls: bool = True) -> None:
+    """Run the whole product, or the API alone."""
+    async with open_services(settings, runs_tasks=runs_tasks, polls=polls) as services:
+        await run_server(services)
+
+
+async def work(settings: Settings) -> None:
+    """Run tasks and polls without HTTP until cancelled."""
+    async with open_services(settings) as services:
+        with contextlib.suppress(asyncio.CancelledError):
+            await services.stopping.wait()

@@ -1,0 +1,35 @@
+"""Rotation of the key ring."""
+
+from sqlalchemy import select
+
+from rackhand import vault as vaults
+from rackhand.db import Database
+from rackhand.http.idempotency import PURPOSE, IdempotencyKey
+from rackhand.servers.bmc import PASSWORD_PURPOSE
+from rackhand.servers.model import BmcAccess
+from rackhand.settings import Settings
+
+
+async def rotate(settings: Settings) -> None:
+    """Seal every secret with a new key.
+
+    The ring with both keys is written before any row, so that a crash in between leaves nothing unreadable; the old key
+    is dropped when no row needs it. Answers kept for idempotency keys are sealed again too.
+    """
+    if settings.secret_key.get_secret_value():
+        raise SystemExit("The key ring comes from RACKHAND_SECRET_KEY: put a new first key there, and run this without it.")
+    ring = vaults.load("", settings.data).rotated()
+    vaults.save(ring, settings.data)
+    db = Database(settings.database)
+    await db.migrate()
+    async with db.write() as session:
+        resealed = 0
+        for access in await session.scalars(select(BmcAccess).where(BmcAccess.password != "")):
+            access.password = ring.seal(ring.open(access.password, purpose=PASSWORD_PURPOSE), purpose=PASSWORD_PURPOSE)
+            resealed += 1
+        for stored in await session.scalars(select(IdempotencyKey).where(IdempotencyKey.sealed_body != "")):
+            stored.sealed_body = ring.seal(ring.open(stored.sealed_body, purpose=PURPOSE), purpose=PURPOSE)
+            resealed += 1
+    await db.dispose()
+    vaults.save(ring.newest_only(), settings.data)
+    print(f"{resealed} secrets are sealed with the new key. Restart running processes.")

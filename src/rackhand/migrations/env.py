@@ -1,0 +1,21 @@
+"""Alembic's environment: the connection comes from `Database.migrate`."""
+
+from alembic import context
+
+from rackhand.db import Base
+from rackhand.events import model as _events  # noqa: F401  # rows register themselves
+from rackhand.http import idempotency as _idempotency  # noqa: F401
+from rackhand.power import model as _power  # noqa: F401
+from rackhand.servers import model as _servers  # noqa: F401
+from rackhand.tasks import model as _tasks  # noqa: F401
+from rackhand.users import model as _users  # noqa: F401
+
+connection = context.config.attributes["connection"]
+context.configure(
+    connection=connection,
+    target_metadata=Base.metadata,
+    render_as_batch=connection.dialect.name == "sqlite",
+    compare_type=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

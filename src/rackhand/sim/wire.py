@@ -1,0 +1,136 @@
+"""Wire types of the control API: what a client sends and gets."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rackhand.sim.config import BmcKind, BootMode
+from rackhand.sim.events import Action, DetailValue, Source
+from rackhand.sim.faults import Fault
+from rackhand.sim.machine import BootDevice, Phase, Power
+
+
+class Strict(BaseModel):
+    """A request body: no key that is not known, no value of another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class FaultSetting(Strict):
+    """How a fault is switched on: *value* in the fault's unit, *times* it strikes before it wears off."""
+
+    value: float | None = Field(None, allow_inf_nan=False)
+    times: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+
+class MainsSetting(Strict):
+    """Give or take mains power, of all feeds or of one."""
+
+    on: bool
+    feed: str | None = None
+
+
+class PowerButton(Strict):
+    """A press on the power button; *hold* is the long one that cuts power."""
+
+    hold: bool = False
+
+
+class ResetRequest(Strict):
+    """What to return to its start: one machine, or all."""
+
+    machine: str | None = None
+
+
+class FaultDescription(BaseModel):
+    """A fault that can be switched on; *unit* is empty when it takes no value."""
+
+    name: Fault
+    doc: str
+    unit: str
+    default: float
+    low: float
+    high: float
+    takes_times: bool
+
+
+class ActiveFault(BaseModel):
+    """A fault that is on."""
+
+    value: float
+    times: int | None
+
+
+class OverrideView(BaseModel):
+    """A boot override as it really is."""
+
+    device: BootDevice
+    mode: BootMode | None
+    persistent: bool
+
+
+class BmcAddress(BaseModel):
+    """Where a BMC listens and how to sign in. The machines are simulated; there is nothing to protect."""
+
+    kind: BmcKind
+    host: str
+    port: int
+    url: str
+    user: str
+    password: str
+
+
+class MachineView(BaseModel):
+    """A machine as it really is, whatever its BMC says."""
+
+    name: str
+    serial: str
+    model: str
+    configuration: str
+    rack: str
+    unit: int
+    height: int
+    power: Power
+    phase: Phase
+    mains: bool
+    lost_feeds: list[str]
+    boot_override: OverrideView | None
+    booted_from: BootDevice | None
+    identify: bool
+    macs: list[str]
+    bmc: BmcAddress
+    bmc_answers: bool
+    faults: dict[Fault, ActiveFault]
+
+
+class EventView(BaseModel):
+    """One entry of the log; *time* is Unix time."""
+
+    seq: int
+    time: float
+    machine: str
+    source: Source
+    action: Action
+    detail: dict[str, DetailValue]
+
+
+class LogPage(BaseModel):
+    """A part of the log; *last* is the number of the newest event of the whole log."""
+
+    events: list[EventView]
+    last: int
+
+
+class Problem(BaseModel):
+    """Every answer that is not a success."""
+
+    error: str
+
+
+class RackView(BaseModel):
+    """What the rack is."""
+
+    status: Literal["up"] = "up"
+    machines: int
+    time_scale: float
+    last_event: int
