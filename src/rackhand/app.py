@@ -145,8 +145,9 @@ def create_app(services: Services) -> FastAPI:
     """Build the ASGI application over open services."""
     settings = services.settings
 
-    async def strictness() -> None:
+    async def note_route(request: Request) -> None:
         strict_properties.set(settings.strict_properties)
+        request.state.route = request.scope["route"].path
 
     app = FastAPI(
         title="Rackhand",
@@ -156,7 +157,7 @@ def create_app(services: Services) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        dependencies=[Depends(strictness)],
+        dependencies=[Depends(note_route)],
     )
     app.state.services = services
     errors.install(app)

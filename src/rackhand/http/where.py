@@ -53,6 +53,7 @@ from rackhand.errors import Invalid, UnknownProperty
 MAX_TEXT = 64 * 1024
 MAX_DEPTH = 100
 MAX_CONDITIONS = 1000  # each value of an IN is one
+MAX_SUBQUERIES = 100  # conditions on fields with `through`; for SQLite their cost is quadratic
 MAX_PATTERN = 50_000  # bytes; SQLite raises an error for longer ones
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
@@ -139,6 +140,8 @@ def compile_where(text: str, fields: Fields) -> ColumnElement[bool]:
     piece = _compile(_normal(_parse(text), negated=False), fields)
     if piece.stack > MAX_STACK:
         raise Invalid("where: AND and OR are nested too deep in each other.")
+    if piece.subqueries > MAX_SUBQUERIES:
+        raise Invalid(f"where: more than {MAX_SUBQUERIES} conditions on fields with many values per row.")
     return piece.condition
 
 
@@ -303,7 +306,8 @@ def _normal(node: Node, *, negated: bool) -> Condition | Group:
 @dataclass(frozen=True, slots=True)
 class _Piece:
     condition: ColumnElement[bool]
-    stack: int = 0
+    stack: int
+    subqueries: int
 
 
 class _Parenthesis(Grouping[bool]):
@@ -315,11 +319,12 @@ class _Parenthesis(Grouping[bool]):
 
 def _compile(node: Node, fields: Fields) -> _Piece:
     if isinstance(node, Condition):
-        return _Piece(_condition(node, fields))
+        return _Piece(_condition(node, fields), 0, int(fields[node.field].through is not None))
     assert isinstance(node, Group)  # noqa: S101  # `_normal` leaves no other
     pieces = sorted((_compile(part, fields) for part in node.parts), key=lambda piece: -piece.stack)
     stack = max(piece.stack + (1 if at == 0 else 3) for at, piece in enumerate(pieces))
-    return _Piece(_join(and_ if node.every else or_, [piece.condition for piece in pieces]), stack)
+    condition = _join(and_ if node.every else or_, [piece.condition for piece in pieces])
+    return _Piece(condition, stack, sum(piece.subqueries for piece in pieces))
 
 
 def _join(

@@ -1,6 +1,6 @@
 """What every body on the wire shares: times, ids, acknowledgements, lists."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -67,6 +67,13 @@ def json_response(content: object, *, status: int = 200, headers: Mapping[str, s
     return Response(_encoder.encode(content), status, headers, "application/json")
 
 
-def list_response(rows: Sequence[Mapping[str, object]], size: int, last_notify: int) -> Response:
-    """A list as the API gives it; an empty one is `[]`."""
-    return json_response({"list": rows, "size": size, "last_notify": last_notify})
+def list_response(rows: Iterable[Mapping[str, object]], size: int, last_notify: int) -> Response:
+    """A list as the API gives it; an empty one is `[]`. Rows are encoded one by one, so a long list stays small."""
+    body = bytearray(b'{"list":[')
+    for row in rows:
+        body += _encoder.encode(row)
+        body += b","
+    if body.endswith(b","):
+        del body[-1]
+    body += b'],"size":%d,"last_notify":%d}' % (size, last_notify)
+    return Response(bytes(body), 200, None, "application/json")

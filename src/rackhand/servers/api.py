@@ -1,5 +1,6 @@
 """Routes of the inventory."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -7,7 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from rackhand.errors import Forbidden, Invalid, NotFound
 from rackhand.events.queries import last_notify
 from rackhand.events.service import Subject, record
-from rackhand.hardware.drivers import DRIVERS
+from rackhand.hardware.drivers import DRIVERS, setting_fields
 from rackhand.http.lists import ListParams, list_params
 from rackhand.http.transaction import Session, TransactionRoute
 from rackhand.http.wire import Body, IdAnswer, ListAnswer, ObjectId, json_response, list_response, wire_time
@@ -275,7 +276,10 @@ async def delete_bmc(id: ObjectId, session: Session, admin: Admin, actor: Curren
 @router.get("/bmc_driver", response_model=ListAnswer)
 async def list_drivers(session: Session, _viewer: CurrentUser) -> Response:
     """List the kinds of BMC that can be talked to, with the settings that each takes."""
-    rows = [driver.describe() for driver in DRIVERS.values()]
+    rows = [
+        {"name": name, "title": driver.title, "port": driver.port, "settings": [asdict(each) for each in setting_fields(name)]}
+        for name, driver in DRIVERS.items()
+    ]
     return list_response(rows, len(rows), await last_notify(session))
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, literal_column, or_, select, text
+from sqlalchemy import ColumnElement, Row, Select, and_, any_, bindparam, case, exists, func, literal_column, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, selectinload
@@ -79,7 +79,9 @@ FIELDS: Fields = {
     "power_status": Field(Server.power_state, FieldKind.TEXT),
     "power_status_at": Field(Server.power_state_at, FieldKind.TIME),
     "operation.id": Field(Server.last_task_id, FieldKind.INTEGER),
-    "operation.status": Field(Task.status, FieldKind.TEXT, words=words.OPERATION_STATUS_WHERE),
+    "operation.status": Field(
+        func.coalesce(Task.status, TaskStatus.SUCCEEDED.value), FieldKind.TEXT, words=words.OPERATION_STATUS_WHERE
+    ),
     "created_at": Field(Server.created_at, FieldKind.TIME),
     "mac": Field(Nic.mac, FieldKind.TEXT, through=_of_nic),
     "nics.mac": Field(Nic.mac, FieldKind.TEXT, through=_of_nic),
@@ -198,7 +200,7 @@ def id_in(session: AsyncSession, column: InstrumentedAttribute[int], ids: Sequen
     if session.get_bind().dialect.name == "sqlite":
         values = select(literal_column("value")).select_from(text("json_each(:ids)").bindparams(ids=json.dumps(list(ids))))
         return column.in_(values)
-    return column == func.any(func.cast(list(ids), ARRAY(BigInteger))) if not ids else column == func.any(list(ids))
+    return column == any_(bindparam("ids", list(ids), type_=ARRAY(BigInteger)))
 
 
 async def stock(session: AsyncSession, *, visible_to: User) -> Sequence[Row[Any]]:

@@ -212,7 +212,7 @@ def make_bmc(
     return BmcAccess(
         driver=driver,
         host=host,
-        port=port or DRIVERS[driver].default_port,
+        port=port or DRIVERS[driver].port,
         user=user,
         password=vault.seal(password, purpose=PASSWORD_PURPOSE) if password else "",
         settings=dict(checked),
