@@ -1,116 +1,52 @@
-"""A table with every kind of field and a related table, on SQLite and, when there is one, on PostgreSQL."""
+"""The rows of `things` in real databases."""
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Iterator
 from ipaddress import ip_address
-from itertools import cycle
-from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, ForeignKey, Integer, LargeBinary, create_engine, exists
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import Engine, create_engine, event, insert, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from rackhand.db import UtcDateTime
-from rackhand.http.where import Field, FieldKind, Fields
+from tests.http.things import ROWS, Tag, Thing, WireBase
+from tests.postgres import Postgres
 
-POSTGRESQL = os.environ.get("RACKHAND_TEST_DATABASE_URL", "").replace("postgresql://", "postgresql+psycopg://")
-
-
-class WireBase(DeclarativeBase):
-    type_annotation_map = {datetime: UtcDateTime}  # noqa: RUF012
+SCHEMA = f"wire_{os.getpid()}"
+IN_SCHEMA = {"options": f"-csearch_path={SCHEMA}"}
 
 
-class Thing(WireBase):
-    __tablename__ = "wire_thing"
-
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    number: Mapped[int | None] = mapped_column(Integer)
-    ratio: Mapped[float | None]
-    name: Mapped[str | None]
-    flag: Mapped[bool | None]
-    at: Mapped[datetime | None]
-    ip: Mapped[str | None]
-    ip_key: Mapped[bytes | None] = mapped_column(LargeBinary)
-    status: Mapped[str | None]
-    power: Mapped[str | None]
-
-
-class Tag(WireBase):
-    __tablename__ = "wire_tag"
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    thing_id: Mapped[int] = mapped_column(ForeignKey("wire_thing.id"), index=True)
-    name: Mapped[str | None]
-
-
-STATUS_WORDS = {"created": "queued", "running": ("running", "waiting"), "fail": "failed", "failed": "failed"}
-POWER_WORDS = {"on": "on", "off": "off", "unknown": None}
-FIELDS: Fields = {
-    "id": Field(Thing.id, FieldKind.INTEGER),
-    "number": Field(Thing.number, FieldKind.INTEGER),
-    "ratio": Field(Thing.ratio, FieldKind.NUMBER),
-    "name": Field(Thing.name, FieldKind.TEXT),
-    "flag": Field(Thing.flag, FieldKind.BOOLEAN),
-    "is_named": Field(Thing.name.is_not(None), FieldKind.BOOLEAN),
-    "at": Field(Thing.at, FieldKind.TIME),
-    "ip.ip": Field(Thing.ip_key, FieldKind.ADDRESS, text=Thing.ip),
-    "ip_key": Field(Thing.ip_key, FieldKind.ADDRESS),
-    "ip_text": Field(Thing.ip, FieldKind.ADDRESS),
-    "status": Field(Thing.status, FieldKind.TEXT, words=STATUS_WORDS),
-    "power": Field(Thing.power, FieldKind.TEXT, words=POWER_WORDS),
-    "tag.name": Field(
-        Tag.name,
-        FieldKind.TEXT,
-        through=lambda condition: exists().where(Tag.thing_id == Thing.id, condition).correlate(Thing),
-    ),
-}
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A database with the rows; `RACKHAND_TEST_DATABASE_URL` names another PostgreSQL than our own."""
+    if request.param == "sqlite":
+        engine = create_engine(f"sqlite:///{tmp_path_factory.mktemp('wire') / 'wire.db'}")
+        _fill(engine)
+        yield engine
+        engine.dispose()
+        return
+    url = os.environ.get("RACKHAND_TEST_DATABASE_URL", "")
+    if not url:
+        server: Postgres = request.getfixturevalue("postgres")
+        url = server.new_database()
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"), connect_args=IN_SCHEMA)
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
+    _fill(engine)
+    yield engine
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP SCHEMA {SCHEMA} CASCADE"))
+    engine.dispose()
 
 
-@dataclass(frozen=True)
-class Given:
-    """One row and its tags."""
-
-    id: int
-    number: int | None
-    ratio: float | None
-    name: str | None
-    flag: bool | None
-    at: datetime | None
-    ip: str | None
-    status: str | None
-    power: str | None
-    tags: tuple[str | None, ...]
-
-
-NOON = datetime(2025, 1, 31, 12, tzinfo=UTC)
-NUMBERS = cycle([None, 0, 1, -1, 5, 55, 2**31 - 1, -(2**31)])
-RATIOS = cycle([None, 0.0, 1.5, -2.25, 100.0, 5.0, 1e9])
-NAMES = cycle(
-    [None, "", "a", "A", "Ab", "aB%", "a_b", "%", "_", "!", "\\", "'", '"', "яЯ", "Я", "a\nb", "ab ab", "true", "5", "z", "null"]
-)
-FLAGS = cycle([None, True, False])
-TIMES = cycle([None, NOON, NOON + timedelta(microseconds=1), NOON + timedelta(seconds=1), NOON - timedelta(days=400)])
-ADDRESSES = cycle([None, "10.0.0.9", "10.0.0.10", "192.0.2.1", "2001:db8::1", "2001:db8::10", "0.0.0.0"])
-STATUSES = cycle([None, "queued", "running", "waiting", "failed", "succeeded"])
-POWERS = cycle([None, "on", "off"])
-TAGS: Iterator[tuple[str | None, ...]] = cycle([(), ("a",), ("A", "b"), (None,), (None, "a"), ("",), ("Ab", "aB%")])
-ROWS = [
-    Given(
-        number + 1,
-        next(NUMBERS),
-        next(RATIOS),
-        next(NAMES),
-        next(FLAGS),
-        next(TIMES),
-        next(ADDRESSES),
-        next(STATUSES),
-        next(POWERS),
-        next(TAGS),
-    )
-    for number in range(211)
-]
+def _fill(engine: Engine) -> None:
+    WireBase.metadata.create_all(engine)
+    with engine.begin() as connection:
+        for row in ROWS:
+            values = {name: value for name, value in vars(row).items() if name != "tags"}
+            connection.execute(insert(Thing).values(ip_key=_key(row.ip), **values))
+            for tag in row.tags:
+                connection.execute(insert(Tag).values(thing_id=row.id, name=tag))
 
 
 def _key(address: str | None) -> bytes | None:
@@ -120,22 +56,19 @@ def _key(address: str | None) -> bytes | None:
     return bytes([parsed.version]) + parsed.packed
 
 
-@pytest.fixture(
-    scope="session",
-    params=["sqlite", pytest.param("postgresql", marks=pytest.mark.skipif(not POSTGRESQL, reason="no PostgreSQL"))],
-)
-def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """The rows in a real database."""
-    file: Path = tmp_path_factory.mktemp("wire") / "wire.db"
-    engine = create_engine(f"sqlite:///{file}" if request.param == "sqlite" else POSTGRESQL)
-    WireBase.metadata.drop_all(engine)
-    WireBase.metadata.create_all(engine)
-    with engine.begin() as connection:
-        for row in ROWS:
-            values = {name: value for name, value in vars(row).items() if name != "tags"}
-            connection.execute(Thing.__table__.insert().values(ip_key=_key(row.ip), **values))  # type: ignore[attr-defined]
-            for tag in row.tags:
-                connection.execute(Tag.__table__.insert().values(thing_id=row.id, name=tag))  # type: ignore[attr-defined]
-    yield engine
-    WireBase.metadata.drop_all(engine)
-    engine.dispose()
+@pytest.fixture
+async def session(engine: Engine) -> AsyncIterator[AsyncSession]:
+    """A session on that database; `session.info["statements"]` is what it sent."""
+    if engine.dialect.name == "sqlite":
+        async_engine = create_async_engine(engine.url.set(drivername="sqlite+aiosqlite"))
+    else:
+        async_engine = create_async_engine(engine.url, connect_args=IN_SCHEMA)
+    async with AsyncSession(async_engine) as session:
+        session.info["statements"] = statements = []
+
+        @event.listens_for(async_engine.sync_engine, "before_cursor_execute")
+        def note(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+            statements.append(statement)
+
+        yield session
+    await async_engine.dispose()

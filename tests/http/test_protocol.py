@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from rackhand.http.edge import JsonBody
 from rackhand.http.protocol import MAX_HEAD, MAX_REQUEST_LINE, RackhandHttpProtocol
 
 GONE: list[str] = []
@@ -39,16 +40,23 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         body += message["body"]
         if not message["more_body"]:
             break
-    answer = {"method": scope["method"], "path": scope["path"], "query": scope["query_string"].decode(), "size": len(body)}
+    answer = {
+        "method": scope["method"],
+        "path": scope["path"],
+        "query": scope["query_string"].decode(),
+        "size": len(body),
+    }
     content = json.dumps(answer).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": content})
 
 
-def _serve(**options: Any) -> Iterator[int]:
+def _serve(served: ASGIApp = app, **options: Any) -> Iterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http=RackhandHttpProtocol, lifespan="off", log_level="critical", **options)
+    config = uvicorn.Config(
+        served, http=RackhandHttpProtocol, lifespan="off", log_level="critical", **options
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -70,6 +78,11 @@ def port(request: pytest.FixtureRequest) -> Iterator[int]:
 @pytest.fixture
 def busy_port() -> Iterator[int]:
     yield from _serve(limit_concurrency=1)
+
+
+@pytest.fixture(scope="module")
+def limited_port() -> Iterator[int]:
+    yield from _serve(JsonBody(app, limit=4096))
 
 
 def exchange(port: int, *pieces: bytes, pause: float = 0.0) -> bytes:
@@ -94,7 +107,9 @@ def parse(answer: bytes) -> tuple[int, dict[str, str], Any]:
 
 
 def get(target: bytes, *headers: bytes) -> bytes:
-    return b"\r\n".join((b"GET " + target + b" HTTP/1.1", b"Host: a", *headers, b"Connection: close", b"", b""))
+    return b"\r\n".join(
+        (b"GET " + target + b" HTTP/1.1", b"Host: a", *headers, b"Connection: close", b"", b"")
+    )
 
 
 @pytest.mark.parametrize(
@@ -237,12 +252,37 @@ def test_refused_caller_that_never_closes_is_closed(port: int, monkeypatch: pyte
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(b"hello\r\n\r\n")
         time.sleep(0.5)
-        with pytest.raises(OSError):  # noqa: PT011  # a reset or a broken pipe
+
+        def go_on() -> None:
             for _ in range(100):
                 connection.sendall(b"x" * 10_000)
                 time.sleep(0.01)
+
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            go_on()
 
 
 def test_too_many_requests_at_once_are_answered_with_the_envelope(busy_port: int) -> None:
     status, headers, body = parse(exchange(busy_port, get(b"/")))
     assert (status, headers["retry-after"], body["error"]["code"]) == (503, "1", 2503)
+
+
+def test_caller_of_a_body_that_is_too_long_can_read_why_and_ask_again(limited_port: int) -> None:
+    head = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 20000000\r\n\r\n"
+    answer = exchange(limited_port, head, *[b"a" * 1_000_000] * 20, get(b"/y"))
+    refusal, _, second = answer.partition(b"HTTP/1.1 200")
+    assert parse(refusal)[2] == {"error": {"code": 2413, "msg": "The body is longer than 4096 bytes."}}
+    assert b'"path": "/y"' in second
+
+
+def test_chunked_body_that_is_too_long_is_refused(limited_port: int) -> None:
+    chunk = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
+    head = b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = exchange(limited_port, head, *[chunk] * 50, b"0\r\n\r\n", get(b"/y"))
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert answer.count(b'"path": "/y"') == 1
+
+
+def test_waiting_caller_is_told_before_it_sends(limited_port: int) -> None:
+    head = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\nExpect: 100-continue\r\n\r\n"
+    assert parse(exchange(limited_port, head))[0] == 413

@@ -1,20 +1,20 @@
-"""The filter language: what it means, what it refuses, and that both databases agree with a plain evaluator."""
+"""The filter language: what it means, what it refuses, and that databases agree with a plain evaluator."""
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from conftest import FIELDS, NOON, POWER_WORDS, ROWS, STATUS_WORDS, Given, Thing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
 from rackhand.errors import Invalid, UnknownProperty
 from rackhand.http.where import MAX_CONDITIONS, MAX_DEPTH, MAX_SUBQUERIES, MAX_TEXT, Pattern, compile_where
+from tests.http.things import FIELDS, NOON, POWER_WORDS, ROWS, STATUS_WORDS, Given, Thing
 
 Truth = bool | None
 Evaluate = Callable[[Given], Truth]
@@ -23,7 +23,9 @@ Clause = tuple[str, Evaluate]
 
 def matching(engine: Engine, text: str) -> list[int]:
     with engine.connect() as connection:
-        return list(connection.scalars(select(Thing.id).where(compile_where(text, FIELDS)).order_by(Thing.id)))
+        return list(
+            connection.scalars(select(Thing.id).where(compile_where(text, FIELDS)).order_by(Thing.id))
+        )
 
 
 def expected(evaluate: Evaluate) -> list[int]:
@@ -87,7 +89,9 @@ def number_clause(draw: st.DrawFn) -> Clause:
         value = float(spelling)
     operator = draw(operators)
     shown = quote(spelling, draw(marks)) if draw(st.booleans()) else spelling
-    return f"{name} {draw(keyword(operator))} {shown}", lambda row: compare(operator, getattr(row, name), value)
+    return f"{name} {draw(keyword(operator))} {shown}", lambda row: compare(
+        operator, getattr(row, name), value
+    )
 
 
 @st.composite
@@ -164,7 +168,9 @@ def tag_clause(draw: st.DrawFn) -> Clause:
 @st.composite
 def boolean_clause(draw: st.DrawFn) -> Clause:
     spelling, value = draw(
-        st.sampled_from([("true", True), ("'On'", True), ("1", True), ("FALSE", False), ('"0"', False), ("off", False)])
+        st.sampled_from(
+            [("true", True), ("'On'", True), ("1", True), ("FALSE", False), ('"0"', False), ("off", False)]
+        )
     )
     spelling = f"'{spelling}'" if spelling == "off" else spelling
     operator = draw(st.sampled_from(["EQ", "NE"]))
@@ -202,7 +208,9 @@ def address_clause(draw: st.DrawFn) -> Clause:
     name = draw(st.sampled_from(["ip.ip", "ip_key", "ip_text"]))
     equality = ["EQ", "NE", "NEQ"]
     operator = draw(st.sampled_from(equality if name == "ip_text" else list(COMPARISONS)))
-    value = draw(st.sampled_from(["10.0.0.9", "10.0.0.10", "10.0.0.100", "2001:DB8:0::1", "::", "255.255.255.255"]))
+    value = draw(
+        st.sampled_from(["10.0.0.9", "10.0.0.10", "10.0.0.100", "2001:DB8:0::1", "::", "255.255.255.255"])
+    )
 
     def key(text: str) -> tuple[int, int]:
         address = ip_address(text)
@@ -215,7 +223,8 @@ def address_clause(draw: st.DrawFn) -> Clause:
 
 @st.composite
 def word_clause(draw: st.DrawFn) -> Clause:
-    name, words = draw(st.sampled_from([("status", STATUS_WORDS), ("power", POWER_WORDS)]))
+    name = draw(st.sampled_from(["status", "power"]))
+    words: Mapping[str, object] = STATUS_WORDS if name == "status" else POWER_WORDS
     operator = draw(st.sampled_from(["EQ", "NE", "CP"]))
     shows_null = name == "power"
 
@@ -228,7 +237,9 @@ def word_clause(draw: st.DrawFn) -> Clause:
 
     if operator == "CP":
         shown, fits = draw(pattern())
-        wanted = stored([word for word in words if fits(word)]) | ({None} if fits("") and not shows_null else set())
+        wanted = stored([word for word in words if fits(word)]) | (
+            {None} if fits("") and not shows_null else set()
+        )
         return f"{name} CP {shown}", lambda row: getattr(row, name) in wanted
     word = draw(st.sampled_from([*words, "extended"]))
     wanted = stored([word] if word in words else [])
@@ -246,13 +257,17 @@ def word_clause(draw: st.DrawFn) -> Clause:
 def null_clause(draw: st.DrawFn) -> Clause:
     name = draw(st.sampled_from(["number", "ratio", "name", "flag", "at", "ip.ip", "status", "power"]))
     is_not = draw(st.booleans())
-    text = f"{name} {draw(keyword('IS'))} {draw(keyword('NOT')) + ' ' if is_not else ''}{draw(keyword('NULL'))}"
+    text = (
+        f"{name} {draw(keyword('IS'))} {draw(keyword('NOT')) + ' ' if is_not else ''}{draw(keyword('NULL'))}"
+    )
     return text, lambda row: (getattr(row, name.partition(".")[0]) is None) != is_not
 
 
 @st.composite
 def membership_clause(draw: st.DrawFn) -> Clause:
-    values: list[int | None] = draw(st.lists(st.sampled_from([None, 0, 1, 5, 55, 2**70]), min_size=1, max_size=4))
+    values: list[int | None] = draw(
+        st.lists(st.sampled_from([None, 0, 1, 5, 55, 2**70]), min_size=1, max_size=4)
+    )
     shown = ", ".join("null" if value is None else str(value) for value in values)
     return f"number IN ({shown})", lambda row: either([compare("EQ", row.number, value) for value in values])
 
@@ -289,7 +304,9 @@ def joined(inner: st.SearchStrategy[Clause]) -> st.SearchStrategy[Clause]:
 
 
 @settings(
-    max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=600,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(clause=st.recursive(clauses, joined, max_leaves=12))
 def test_databases_agree_with_the_plain_evaluator(engine: Engine, clause: Clause) -> None:
@@ -317,23 +334,26 @@ def test_not_binds_tighter_than_and_and_that_tighter_than_or(
     ("text", "evaluate"),
     [
         ("(name IS null) AND flag EQ false", lambda row: row.name is None and row.flag is False),
-        ("NOT name CP '%ab%' AND (number EQ 5)", lambda row: "ab" not in (row.name or "").lower() and row.number == 5),
+        (
+            "NOT name CP '%ab%' AND (number EQ 5)",
+            lambda row: "ab" not in (row.name or "").lower() and row.number == 5,
+        ),
         ("((number EQ 5))", lambda row: row.number == 5),
         ("(number EQ '5')", lambda row: row.number == 5),
         ("name CP 'AB'", lambda row: row.name == "Ab"),
         ("status NE 'extended'", lambda row: row.status is not None),
         ("status EQ 'failed' OR status EQ 'created'", lambda row: row.status in {"failed", "queued"}),
         ("((id EQ '12') AND (name CP '%')) OR (id EQ 13)", lambda row: row.id in {12, 13}),
-        ("number EQ null", lambda row: False),
-        ("NOT number EQ null", lambda row: False),
-        ("number GT 99999999999999999999", lambda row: False),
+        ("number EQ null", lambda _: False),
+        ("NOT number EQ null", lambda _: False),
+        ("number GT 99999999999999999999", lambda _: False),
         ("number LT 99999999999999999999", lambda row: row.number is not None),
-        ("number EQ 5000000000", lambda row: False),
+        ("number EQ 5000000000", lambda _: False),
         ("ip_key CP '10.0.0.9'", lambda row: row.ip == "10.0.0.9"),
-        ("ip_key CP 'nothing'", lambda row: False),
+        ("ip_key CP 'nothing'", lambda _: False),
         ("ip_key CP ''", lambda row: row.ip is None),
         ("  id\tEQ\n1 ", lambda row: row.id == 1),
-        ("   ", lambda row: True),
+        ("   ", lambda _: True),
         ("ratio LT 1" + "0" * 400, lambda row: row.ratio is not None),
     ],
 )
@@ -357,7 +377,7 @@ def test_names_may_begin_with_a_keyword(name: str) -> None:
         ("(id EQ 5", "ends too early"),
         ("id EQ 5)", "from character 8 on: ')'"),
         ("id EQ 5 id EQ 6", "from character 9 on: 'id EQ 6'"),
-        ("id EQ 'abc", "from character 7 on: \"'abc\""),
+        ("id EQ 'abc", 'from character 7 on: "\'abc"'),
         ("id = 5", "from character 4 on"),
         ("id EQ five", "from character 7 on"),
         ("id EQ 5; DROP TABLE x", "from character 8 on"),
@@ -366,7 +386,7 @@ def test_names_may_begin_with_a_keyword(name: str) -> None:
         ("id IN ()", "from character 8 on"),
         ("AND", "ends too early"),
         ("id EQ 'abc'", "id is a whole number; 'abc' is none"),
-        ("id EQ '٥'", "id is a whole number"),
+        ("id EQ '\u0665'", "id is a whole number"),
         ("id EQ true", "id is a whole number"),
         ("ratio EQ 'nan'", "ratio is a number"),
         ("flag EQ 'maybe'", "flag is true or false"),
@@ -429,7 +449,9 @@ def test_limits_are_what_they_say(engine: Engine) -> None:
     most = " OR ".join(["name CP '%zz%'"] * (MAX_CONDITIONS - 1) + ["id EQ 5"])
     assert matching(engine, most) == [5]
     assert matching(engine, most.replace("OR", "AND")) == []
-    assert matching(engine, f"id IN ({', '.join(map(str, range(5, 5 + MAX_CONDITIONS)))})") == list(range(5, 212))
+    assert matching(engine, f"id IN ({', '.join(map(str, range(5, 5 + MAX_CONDITIONS)))})") == list(
+        range(5, 212)
+    )
     with pytest.raises(Invalid, match="more than 1000 conditions"):
         compile_where(most + " OR id EQ 6", FIELDS)
     related = " OR ".join(["tag.name CP '%zz%'"] * MAX_SUBQUERIES)

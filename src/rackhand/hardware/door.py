@@ -52,7 +52,7 @@ class Doors:
     """The doors of a process; every part of it that speaks to BMCs shares one instance, in one event loop."""
 
     def __init__(self, *, spacing: timedelta = SPACING, idle: timedelta = IDLE, slots: int = SLOTS) -> None:
-        """Leave *spacing* between requests to a BMC, end sessions after *idle*, run *slots* requests at once."""
+        """Leave *spacing* between requests to a BMC, end sessions after *idle*, ask *slots* BMCs at once."""
         self.slots = asyncio.Semaphore(slots)
         self._spacing = spacing.total_seconds()
         self._idle = idle.total_seconds()

@@ -39,8 +39,8 @@ async def power_states(doors: Doors, endpoints: Mapping[int, Endpoint]) -> Found
 def _plan(endpoints: Mapping[int, Endpoint]) -> tuple[list[Sequence[Asked]], list[Asked]]:
     """Split into groups that one `ipmipower` can ask, and the rest.
 
-    A group shares user, password and settings. Its hosts differ, because the answers do not name the port, and
-    are addresses: one name that does not resolve makes `ipmipower` ask nobody.
+    A group shares user, password and settings. Its hosts differ, because the answers do not name the port,
+    and are addresses: one name that does not resolve makes `ipmipower` ask nobody.
     """
     groups: dict[tuple[object, ...], list[Asked]] = defaultdict(list)
     met: dict[tuple[object, ...], int] = defaultdict(int)

@@ -1,11 +1,13 @@
-"""A machine's BMC, whichever protocol it speaks: who may sign in, when it answers, what it does and what it lies about."""
+"""A machine's BMC, whatever protocol it speaks: who may sign in, when it answers, what it does and hides."""
 
 import hmac
 import math
 import random
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from rackhand.sim.config import BmcUser, MachineConfig
 from rackhand.sim.events import Action, DetailValue, EventLog, Source
@@ -27,6 +29,17 @@ class PowerCommand(StrEnum):
     CYCLE = "cycle"
     NMI = "nmi"
     PRESS_BUTTON = "press_button"
+
+
+POWER_STEPS: Final[dict[PowerCommand, Callable[[Machine, Source], None]]] = {
+    PowerCommand.ON: Machine.power_on,
+    PowerCommand.OFF: Machine.power_off,
+    PowerCommand.SOFT_OFF: Machine.soft_off,
+    PowerCommand.RESET: Machine.reset,
+    PowerCommand.CYCLE: Machine.power_cycle,
+    PowerCommand.NMI: Machine.interrupt,
+    PowerCommand.PRESS_BUTTON: Machine.press_power_button,
+}
 
 
 class Reason(StrEnum):
@@ -167,7 +180,10 @@ class Bmc:
         return usual if slots is None else int(slots)
 
     def idle_seconds(self, usual: float) -> float:
-        """Return after how many simulated seconds of silence a session ends, *usual* unless the clock runs very fast."""
+        """Return after how many simulated seconds of silence a session ends.
+
+        That is *usual*, but never less than `SHORTEST_IDLE_SECONDS` of real time.
+        """
         return max(usual, self.real_to_simulated(SHORTEST_IDLE_SECONDS))
 
     def real_to_simulated(self, seconds: float) -> float:
@@ -188,8 +204,8 @@ class Bmc:
     def set_power(self, command: PowerCommand, source: Source, *, strict: bool = False) -> None:
         """Do *command*, or raise NotAccepted.
 
-        Soft off, reset, cycle and NMI need a machine that is on. When *strict*, `on` needs one that is off and `off` one
-        that is on; otherwise those are accepted and change nothing.
+        Soft off, reset, cycle and NMI need a machine that is on. When *strict*, `on` needs one that is off
+        and `off` one that is on; otherwise those are accepted and change nothing.
         """
         if self.faults.strikes(Fault.REFUSE_POWER, source=source):
             self._record(source, Action.POWER_REFUSED, asked=command.value, why="refused")
@@ -201,21 +217,7 @@ class Bmc:
         if self.faults.strikes(Fault.IGNORE_POWER, source=source):
             self._record(source, Action.POWER_IGNORED, asked=command.value)
             return
-        match command:
-            case PowerCommand.ON:
-                self.machine.power_on(source)
-            case PowerCommand.OFF:
-                self.machine.power_off(source)
-            case PowerCommand.SOFT_OFF:
-                self.machine.soft_off(source)
-            case PowerCommand.RESET:
-                self.machine.reset(source)
-            case PowerCommand.CYCLE:
-                self.machine.power_cycle(source)
-            case PowerCommand.NMI:
-                self.machine.interrupt(source)
-            case PowerCommand.PRESS_BUTTON:
-                self.machine.press_power_button(source)
+        POWER_STEPS[command](self.machine, source)
 
     def _fits(self, command: PowerCommand, *, strict: bool) -> bool:
         is_on = self.machine.power is Power.ON
@@ -244,7 +246,7 @@ class Bmc:
             raise NotAccepted(Reason.BUSY)
 
     def reset(self, source: Source) -> None:
-        """Restart the BMC: all sessions and locks are forgotten and nothing is answered for a while; the host runs on."""
+        """Restart the BMC: no session or lock survives, nothing is answered for a while, the host runs on."""
         seconds = self._reset_seconds()
         self.resets += 1
         self._away_until = self.machine.clock.now() + seconds

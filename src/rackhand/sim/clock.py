@@ -13,7 +13,7 @@ class Timer(Protocol):
 
 
 class Clock(Protocol):
-    """Where a machine reads the time and sets its timers, both in simulated seconds; *scale* of them are a real one."""
+    """Where a machine reads the time and sets its timers, in simulated seconds: *scale* to a real one."""
 
     scale: float
 

@@ -148,7 +148,7 @@ class CabinetConfig:
 class RackConfig:
     """Everything that one process simulates.
 
-    *time_scale* is simulated seconds per real second; *tls* puts the Redfish faces behind a self-signed certificate.
+    *time_scale* is simulated seconds per real second; *tls* puts Redfish behind a self-signed certificate.
     """
 
     machines: tuple[MachineConfig, ...]

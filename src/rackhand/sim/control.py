@@ -1,4 +1,4 @@
-"""The control API: what a person at the rack could see and do, faults, and the log. JSON over HTTP, for tests and the demo."""
+"""The control API, JSON over HTTP: what a person at the rack could see and do, faults, and the log."""
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -44,13 +44,17 @@ def control_app(rack: ControlledRack) -> Starlette:
     """Return the application that controls *rack*."""
     app = Starlette(
         routes=ROUTES,
-        exception_handlers={Refused: _answer_refused, BadFault: _answer_bad_fault, HTTPException: _answer_http_error},
+        exception_handlers={
+            Refused: _answer_refused,
+            BadFault: _answer_bad_fault,
+            HTTPException: _answer_http_error,
+        },
     )
     app.state.rack = rack
     return app
 
 
-def machine_view(bmc: Bmc) -> wire.MachineView:
+def machine_view(bmc: Bmc, *, tls: bool) -> wire.MachineView:
     """Return a machine as it really is."""
     config, machine = bmc.config, bmc.machine
     address = config.bmc
@@ -76,13 +80,14 @@ def machine_view(bmc: Bmc) -> wire.MachineView:
             kind=address.kind,
             host=address.host,
             port=address.port,
-            url=bmc_url(address.kind, address.host, address.port, tls=bmc.tls),
+            url=bmc_url(address.kind, address.host, address.port, tls=tls),
             user=address.user,
             password=address.password,
         ),
         bmc_answers=not bmc.is_silent,
         faults={
-            fault: wire.ActiveFault(value=value, times=times) for fault, (value, times) in bmc.faults.all_on().items()
+            fault: wire.ActiveFault(value=value, times=times)
+            for fault, (value, times) in bmc.faults.all_on().items()
         },
     )
 
@@ -91,3 +96,180 @@ def bmc_url(kind: BmcKind, host: str, port: int, *, tls: bool) -> str:
     """Return a BMC's address as one word."""
     scheme = "ipmi" if kind is BmcKind.IPMI else "https" if tls else "http"
     return f"{scheme}://{host}:{port}"
+
+
+async def _show_rack(rack: ControlledRack, _request: Request) -> BaseModel:
+    return wire.RackView(machines=len(rack.bmcs), time_scale=rack.config.time_scale, last_event=rack.log.last)
+
+
+async def _list_machines(rack: ControlledRack, _request: Request) -> list[wire.MachineView]:
+    return [machine_view(bmc, tls=rack.config.tls) for bmc in rack.bmcs.values()]
+
+
+async def _show_machine(rack: ControlledRack, request: Request) -> BaseModel:
+    return machine_view(_bmc(rack, request), tls=rack.config.tls)
+
+
+async def _list_faults(_rack: ControlledRack, _request: Request) -> list[wire.FaultDescription]:
+    return [
+        wire.FaultDescription(
+            name=fault,
+            doc=kind.doc,
+            unit=kind.unit,
+            default=kind.default,
+            low=kind.low,
+            high=kind.high,
+            takes_times=kind.strikes,
+        )
+        for fault, kind in FAULTS.items()
+    ]
+
+
+async def _switch_fault_on(rack: ControlledRack, request: Request) -> BaseModel:
+    bmc, fault = _bmc(rack, request), _fault(request)
+    setting = await _body(request, wire.FaultSetting)
+    bmc.faults.switch_on(fault, value=setting.value, times=setting.times)
+    bmc.machine.look_at_mains(Source.CONTROL)
+    return machine_view(bmc, tls=rack.config.tls)
+
+
+async def _switch_fault_off(rack: ControlledRack, request: Request) -> BaseModel:
+    bmc, fault = _bmc(rack, request), _fault(request)
+    bmc.faults.switch_off(fault)
+    bmc.machine.look_at_mains(Source.CONTROL)
+    return machine_view(bmc, tls=rack.config.tls)
+
+
+async def _set_mains(rack: ControlledRack, request: Request) -> BaseModel:
+    bmc = _bmc(rack, request)
+    setting = await _body(request, wire.MainsSetting)
+    feeds = bmc.config.feeds
+    if setting.feed is not None and setting.feed not in feeds:
+        raise Refused(HTTPStatus.BAD_REQUEST, f"feed must be one of: {', '.join(feeds)}.")
+    for feed in feeds if setting.feed is None else (setting.feed,):
+        bmc.machine.set_feed(feed, Source.CONTROL, on=setting.on)
+    return machine_view(bmc, tls=rack.config.tls)
+
+
+async def _press_power_button(rack: ControlledRack, request: Request) -> BaseModel:
+    bmc = _bmc(rack, request)
+    press = await _body(request, wire.PowerButton)
+    bmc.machine.press_power_button(Source.CONTROL, hold=press.hold)
+    return machine_view(bmc, tls=rack.config.tls)
+
+
+async def _show_log(rack: ControlledRack, request: Request) -> BaseModel:
+    after = _number(request, "after", usual=0, most=2**63)
+    limit = _number(request, "limit", usual=USUAL_EVENTS, most=MOST_EVENTS)
+    machine = request.query_params.get("machine")
+    if machine is not None and machine not in rack.bmcs:
+        raise Refused(HTTPStatus.NOT_FOUND, f"There is no machine {machine}.")
+    events = [
+        wire.EventView(
+            seq=event.seq,
+            time=event.time,
+            machine=event.machine,
+            source=event.source,
+            action=event.action,
+            detail=dict(event.detail),
+        )
+        for event in rack.log.after(after, machine=machine, limit=limit)
+    ]
+    return wire.LogPage(events=events, last=rack.log.last)
+
+
+async def _reset(rack: ControlledRack, request: Request) -> list[wire.MachineView]:
+    """Return machines to their start: as configured, without faults. The log stays."""
+    name = (await _body(request, wire.ResetRequest)).machine
+    if name is not None and name not in rack.bmcs:
+        raise Refused(HTTPStatus.NOT_FOUND, f"There is no machine {name}.")
+    chosen = list(rack.bmcs.values()) if name is None else [rack.bmcs[name]]
+    for bmc in chosen:
+        bmc.faults.switch_all_off()
+        bmc.machine.return_to_start()
+        bmc.return_to_start()
+        rack.log.append(bmc.config.name, Source.CONTROL, Action.RETURNED_TO_START)
+    return [machine_view(bmc, tls=rack.config.tls) for bmc in chosen]
+
+
+def _bmc(rack: ControlledRack, request: Request) -> Bmc:
+    name = request.path_params["machine"]
+    if name not in rack.bmcs:
+        raise Refused(HTTPStatus.NOT_FOUND, f"There is no machine {name}.")
+    return rack.bmcs[name]
+
+
+def _fault(request: Request) -> Fault:
+    name = request.path_params["fault"]
+    try:
+        return Fault(name)
+    except ValueError as error:
+        raise Refused(HTTPStatus.NOT_FOUND, f"There is no fault {name}. See /faults.") from error
+
+
+def _number(request: Request, name: str, *, usual: int, most: int) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return usual
+    if not (text.isascii() and text.isdigit() and int(text[:20]) <= most):
+        raise Refused(HTTPStatus.BAD_REQUEST, f"{name} must be a whole number from 0 to {most}.")
+    return int(text)
+
+
+async def _body(request: Request, kind: type[Body]) -> Body:
+    try:
+        return kind.model_validate_json(await request.body() or b"{}")
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False, include_context=False)
+        words = [
+            "; ".join(
+                f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".lstrip(": ") for problem in problems
+            )
+        ]
+        raise Refused(HTTPStatus.BAD_REQUEST, words[0]) from error
+
+
+def _answer_refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)  # noqa: S101  # registered for this type
+    return _json(wire.Problem(error=error.message), error.status)
+
+
+def _answer_bad_fault(_request: Request, error: Exception) -> Response:
+    return _json(wire.Problem(error=str(error)), HTTPStatus.BAD_REQUEST)
+
+
+def _answer_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  # registered for this type
+    message = f"{request.method} {request.url.path}: {error.detail}."
+    return _json(wire.Problem(error=message), HTTPStatus(error.status_code), dict(error.headers or {}))
+
+
+def _json(
+    answer: object, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None
+) -> Response:
+    body = TypeAdapter(type(answer)).dump_json(answer)
+    return Response(body, status, headers, media_type="application/json")
+
+
+Handler = Callable[[ControlledRack, Request], Awaitable[object]]
+
+
+def _route(method: str, path: str, handler: Handler) -> Route:
+    async def endpoint(request: Request) -> Response:
+        return _json(await handler(request.app.state.rack, request))
+
+    return Route(path, endpoint, methods=[method])
+
+
+ROUTES: Final = (
+    _route("GET", "/", _show_rack),
+    _route("GET", "/faults", _list_faults),
+    _route("GET", "/log", _show_log),
+    _route("GET", "/machines", _list_machines),
+    _route("GET", "/machines/{machine}", _show_machine),
+    _route("PUT", "/machines/{machine}/faults/{fault}", _switch_fault_on),
+    _route("DELETE", "/machines/{machine}/faults/{fault}", _switch_fault_off),
+    _route("PUT", "/machines/{machine}/mains", _set_mains),
+    _route("POST", "/machines/{machine}/power_button", _press_power_button),
+    _route("POST", "/reset", _reset),
+)

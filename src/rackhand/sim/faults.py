@@ -31,8 +31,8 @@ class Fault(StrEnum):
 class FaultKind:
     """What a fault does, and what its value means: *default* in *unit*, between *low* and *high*.
 
-    A fault without a unit is on or off and takes no value. A fault that *strikes* at single events can be limited to
-    the next few of them; the others are states.
+    A fault without a unit is on or off and takes no value. A fault that *strikes* at single events can be
+    limited to the next few of them; the others are states.
     """
 
     doc: str
@@ -47,40 +47,68 @@ FAULTS: Final[dict[Fault, FaultKind]] = {
     Fault.DROP_OVERRIDE: FaultKind("The BMC accepts a boot override and does not set it."),
     Fault.STALE_POWER: FaultKind(
         "The BMC reports the power state of some time ago.",
-        unit="simulated seconds behind", default=30, low=0, high=1e9, strikes=False,
+        unit="simulated seconds behind",
+        default=30,
+        low=0,
+        high=1e9,
+        strikes=False,
     ),
     Fault.SESSION_SLOTS: FaultKind(
         "So many sessions fit at once; a client that vanishes keeps its slot until the session times out.",
-        unit="sessions", default=1, low=0, high=64, strikes=False,
+        unit="sessions",
+        default=1,
+        low=0,
+        high=64,
+        strikes=False,
     ),
     Fault.LOCK_OUT: FaultKind(
-        "After so many bad logins in a row the account is locked for five minutes, also for the right password.",
-        unit="bad logins", default=3, low=1, high=100, strikes=False,
+        "After so many bad logins in a row the account is locked for five minutes, whatever the password.",
+        unit="bad logins",
+        default=3,
+        low=1,
+        high=100,
+        strikes=False,
     ),
     Fault.SLOW: FaultKind(
         "Every answer of the BMC comes late.",
-        unit="real seconds", default=2, low=0, high=600,
+        unit="real seconds",
+        default=2,
+        low=0,
+        high=600,
     ),
-    Fault.UNPLUGGED: FaultKind("The cable of the BMC is out: nothing is answered, the host runs on.", strikes=False),
+    Fault.UNPLUGGED: FaultKind(
+        "The cable of the BMC is out: nothing is answered, the host runs on.", strikes=False
+    ),
     Fault.BMC_RESET_TIME: FaultKind(
         "A reset of the BMC takes this long; 0 draws a time between 90 and 240 s for each reset.",
-        unit="simulated seconds", default=0, low=0, high=86_400, strikes=False,
+        unit="simulated seconds",
+        default=0,
+        low=0,
+        high=86_400,
+        strikes=False,
     ),
     Fault.IGNORE_POWER: FaultKind("The BMC accepts a power command and does nothing."),
     Fault.IGNORE_SOFT_OFF: FaultKind("The operating system ignores the request to shut down."),
     Fault.REFUSE_POWER: FaultKind("The BMC refuses every power command."),
-    Fault.BUSY_WHILE_POST: FaultKind("The BMC answers 'busy' to everything that writes while the machine is in POST."),
+    Fault.BUSY_WHILE_POST: FaultKind(
+        "The BMC answers 'busy' to everything that writes while the machine is in POST."
+    ),
     Fault.GARBAGE: FaultKind("The BMC answers with nonsense."),
-    Fault.POWER_CUT: FaultKind("No mains power on any feed: the machine is off, the BMC silent.", strikes=False),
+    Fault.POWER_CUT: FaultKind(
+        "No mains power on any feed: the machine is off, the BMC silent.", strikes=False
+    ),
     Fault.WRONG_PASSWORD: FaultKind("The password is not the one that we were told.", strikes=False),
     Fault.DROP_PACKETS: FaultKind(
         "Some requests, and some answers to requests that were done, are lost on the way.",
-        unit="share", default=0.3, low=0, high=1,
+        unit="share",
+        default=0.3,
+        low=0,
+        high=1,
     ),
 }
 
 
-class BadFault(ValueError):
+class BadFault(ValueError):  # noqa: N818  # a caller's mistake, answered with its message
     """A value or a number of times that the fault does not take; the message is a sentence."""
 
 
@@ -99,7 +127,7 @@ class Faults:
         self._active: dict[Fault, _Active] = {}
 
     def switch_on(self, fault: Fault, *, value: float | None = None, times: int | None = None) -> None:
-        """Switch *fault* on, for good or until it has struck *times* times. On again replaces the old setting."""
+        """Switch *fault* on, for good or until it has struck *times* times; replaces an earlier setting."""
         kind = FAULTS[fault]
         if value is not None and not kind.unit:
             raise BadFault(f"Fault {fault} takes no value.")

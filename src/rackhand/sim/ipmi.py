@@ -107,17 +107,20 @@ class IpmiFace(asyncio.DatagramProtocol):
             return rmcp.pong(datagram)
         match datagram.payload_type:
             case PayloadType.IPMI if datagram.session_id:
-                return self._reply_in_session(datagram, address)
+                answer = self._reply_in_session(datagram, address)
             case PayloadType.IPMI:
-                return self._reply_outside(datagram)
+                answer = self._reply_outside(datagram)
             case PayloadType.OPEN_SESSION_REQUEST:
-                return rmcp.wrap(self._open_session(datagram.payload, address), PayloadType.OPEN_SESSION_RESPONSE)
+                answer = rmcp.wrap(
+                    self._open_session(datagram.payload, address), PayloadType.OPEN_SESSION_RESPONSE
+                )
             case PayloadType.RAKP_1:
-                return rmcp.wrap(self._answer_rakp_1(datagram.payload), PayloadType.RAKP_2)
+                answer = rmcp.wrap(self._answer_rakp_1(datagram.payload), PayloadType.RAKP_2)
             case PayloadType.RAKP_3:
-                return self._answer_rakp_3(datagram.payload)
+                answer = self._answer_rakp_3(datagram.payload)
             case _:
-                return None
+                answer = None
+        return answer
 
     # Commands
 
@@ -154,8 +157,8 @@ class IpmiFace(asyncio.DatagramProtocol):
     def _run_once(self, request: rmcp.Request, session: _Session) -> bytes:
         """Do a request; one that acts is not done again when a client retransmits it in a new datagram.
 
-        FreeIPMI repeats a request with a new session sequence number and the same requester sequence number, so the
-        latter is what tells a repetition.
+        FreeIPMI repeats a request with a new session sequence number and the same requester sequence number,
+        so the latter is what tells a repetition.
         """
         command = ipmi_commands.COMMANDS.get((request.netfn, request.command))
         acts = command is not None and command.acts
@@ -242,8 +245,8 @@ class IpmiFace(asyncio.DatagramProtocol):
     def _await_rakp_3(self, session: _Session) -> None:
         """Count a client that goes no further as a bad login.
 
-        With a wrong password neither ipmitool 1.8.19 nor FreeIPMI 1.6.10 sends message 3: they see from message 2 that
-        the passwords differ and go away, although section 13.22 wants a message 3 with an error in it.
+        With a wrong password neither ipmitool 1.8.19 nor FreeIPMI 1.6.10 sends message 3: they see from
+        message 2 that the passwords differ, and go away. Section 13.22 wants a message 3 with an error.
         """
         patience = ABANDONED_SECONDS + (self.bmc.faults.value(Fault.SLOW) or 0)
         asyncio.get_running_loop().call_later(patience, self._give_up_on, session)
@@ -280,7 +283,9 @@ class IpmiFace(asyncio.DatagramProtocol):
     def _activate(self, session: _Session, tag: int) -> bytes:
         """Derive the keys, grant the rights, and return message 4."""
         suite = session.suite
-        session_key = suite.hmac(session.password, session.remote_random + session.random + session.named_role)
+        session_key = suite.hmac(
+            session.password, session.remote_random + session.random + session.named_role
+        )
         session.keys = Keys.derive(suite, session_key)
         session.rights = ipmi_commands.SessionRights(session.user, Privilege(session.role & 0x0F))
         session.used_at = self._now()

@@ -16,7 +16,7 @@ from rackhand.sim import ipmi_records, rmcp
 from rackhand.sim.bmc import Bmc, NotAccepted, PowerCommand, Reason
 from rackhand.sim.config import BootMode, Privilege, RestorePolicy
 from rackhand.sim.events import Source
-from rackhand.sim.machine import BootDevice, BootOverride, Power
+from rackhand.sim.machine import BootDevice, BootOverride, Power, Reading
 
 CHANNEL = 1
 MAX_USERS = 10
@@ -160,7 +160,9 @@ def _chassis_control(call: Call) -> bytes:
 def _chassis_identify(call: Call) -> bytes:
     seconds = call.data[0] if call.data else IDENTIFY_SECONDS
     force = len(call.data) > 1 and bool(call.data[1] & 0x01)
-    call.bmc.set_identify(Source.IPMI, on=force or seconds > 0, seconds=None if force or not seconds else seconds)
+    call.bmc.set_identify(
+        Source.IPMI, on=force or seconds > 0, seconds=None if force or not seconds else seconds
+    )
     return b""
 
 
@@ -301,7 +303,7 @@ def _user_name(call: Call) -> bytes:
 # Sensors and storage, chapters 31 to 35
 
 
-def _sensor(call: Call) -> ipmi_records.Reading:
+def _sensor(call: Call) -> Reading:
     call.need(1)
     readings = call.bmc.machine.readings()
     if not 1 <= call.data[0] <= len(readings):
@@ -313,7 +315,9 @@ def _sensor_reading(call: Call) -> bytes:
     reading = _sensor(call)
     if reading.value is None:
         return bytes((0x00, 0xE0, 0xC0))
-    return bytes((ipmi_records.raw(reading, reading.value), 0xC0, 0xC0 | ipmi_records.limits_crossed(reading)))
+    return bytes(
+        (ipmi_records.raw(reading, reading.value), 0xC0, 0xC0 | ipmi_records.limits_crossed(reading))
+    )
 
 
 def _sensor_limits(call: Call) -> bytes:
@@ -342,7 +346,10 @@ def _reserve(call: Call) -> bytes:
 
 def _get_sdr(call: Call) -> bytes:
     call.need(6)
-    reservation, record_id, offset, count = struct.unpack_from("<HHBB", call.data)
+    reservation: int
+    record_id: int
+    reservation, record_id = struct.unpack_from("<HH", call.data)
+    offset, count = call.data[4], call.data[5]
     if offset and reservation != call.memory.reservation:
         raise CommandFailed(Code.RESERVATION_CANCELLED)
     records = ipmi_records.sensor_records(call.bmc.machine.readings())
@@ -398,7 +405,7 @@ def _lan_parameter(call: Call) -> bytes:
     parameter = call.data[1]
     config = call.bmc.config.bmc
     suites = rmcp.CIPHER_SUITES
-    values = {
+    values: dict[int, bytes] = {
         0: b"\x00",
         1: b"\x00",
         2: b"\x00" * 5,
@@ -419,9 +426,10 @@ def _lan_parameter(call: Call) -> bytes:
         23: bytes((0, *(suite.number for suite in suites))).ljust(17, b"\x00"),
         24: b"\x00" + b"\x44" * 8,
     }
-    if parameter not in values:
+    value = values.get(parameter)
+    if value is None:
         raise CommandFailed(Code.PARAMETER_NOT_SUPPORTED)
-    return b"\x11" + values[parameter]
+    return b"\x11" + value
 
 
 CHASSIS, SENSOR, APP, STORAGE, TRANSPORT = 0x00, 0x04, 0x06, 0x0A, 0x0C

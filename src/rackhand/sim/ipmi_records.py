@@ -1,4 +1,4 @@
-# ruff: noqa: PLR2004  # byte values of the specifications
+# byte values of the specifications
 """What an IPMI BMC stores as bytes: sensor data records, raw readings, FRU information."""
 
 import struct
@@ -15,7 +15,7 @@ RACK_MOUNT_CHASSIS = 0x17  # SMBIOS chassis type
 
 @dataclass(frozen=True)
 class SensorCoding:
-    """How a kind of sensor looks in IPMI: tables 42-3 (type), 43-13 (entity) and 43-15 (unit); a raw step is *step* units."""
+    """How a kind of sensor looks in IPMI (tables 42-3, 43-13 and 43-15); *step* units are a raw 1."""
 
     sensor_type: int
     entity: int
@@ -55,19 +55,23 @@ def limits_crossed(reading: Reading) -> int:
     if reading.value is None:
         return 0
     if reading.kind is SensorKind.FAN:
-        return (0b01 if reading.value <= reading.warning else 0) | (0b10 if reading.value <= reading.critical else 0)
+        return (0b01 if reading.value <= reading.warning else 0) | (
+            0b10 if reading.value <= reading.critical else 0
+        )
     return (0b01000 if reading.value >= reading.warning else 0) | (
         0b10000 if reading.value >= reading.critical else 0
     )
 
 
 def sensor_record(number: int, reading: Reading, *, instance: int) -> bytes:
-    """Return the full sensor record (type 01h, table 43-1) of sensor *number*, which is also the record's id."""
+    """Return the full sensor record (type 01h, table 43-1) of sensor *number*, also the record's id."""
     coding = CODINGS[reading.kind]
     mask, lower_warning, lower_critical, _, upper_warning, upper_critical, _ = limits(reading)
     name = reading.name.encode("ascii")[:16]
     body = bytes((0x20, 0x00, number, coding.entity, instance))
-    body += bytes((0x7F, 0x47, coding.sensor_type, 0x01))  # initialised; limits readable, no events; threshold based
+    body += bytes(
+        (0x7F, 0x47, coding.sensor_type, 0x01)
+    )  # initialised; limits readable, no events; threshold based
     body += bytes((0, 0, 0, 0, mask, 0))
     body += bytes((0x00, coding.unit, 0x00, 0x00))  # unsigned, linear
     body += bytes((coding.step, 0, 0, 0, 0, 0))  # M, B and exponents
@@ -88,9 +92,11 @@ def sensor_records(readings: list[Reading]) -> list[bytes]:
 
 
 def fru_information(config: MachineConfig) -> bytes:
-    """Return chassis, board and product areas of the built-in FRU (FRU storage definition 1.0, chapters 8 to 12)."""
+    """Return chassis, board and product areas of the FRU (FRU storage definition 1.0, chapters 8 to 12)."""
     chassis = _area(bytes((RACK_MOUNT_CHASSIS,)), [config.model, config.serial])
-    board = _area(b"\x00\x00\x00\x00", [config.manufacturer, config.model, config.serial, config.configuration, ""])
+    board = _area(
+        b"\x00\x00\x00\x00", [config.manufacturer, config.model, config.serial, config.configuration, ""]
+    )
     product = _area(
         b"\x00", [config.manufacturer, config.model, config.configuration, "", config.serial, config.name, ""]
     )

@@ -60,7 +60,7 @@ class BootOverride:
 
 @dataclass(frozen=True)
 class Reading:
-    """One sensor; *value* is None while there is nothing to measure. The limits are what is too high (too low for fans)."""
+    """One sensor; *value* is None while there is nothing to measure. The limits of fans are lower limits."""
 
     name: str
     kind: SensorKind
@@ -85,7 +85,7 @@ class MachineState:
 class Machine:
     """A server. All seconds are simulated; every change is an event of the source that caused it.
 
-    Nothing here is refused: a command that has no effect in the present state is recorded as `power_unchanged`.
+    Nothing here is refused: a command without effect in the present state is recorded as `power_unchanged`.
     """
 
     def __init__(self, config: MachineConfig, *, clock: Clock, log: EventLog, faults: Faults) -> None:
@@ -226,7 +226,7 @@ class Machine:
     # Boot
 
     def set_override(self, override: BootOverride | None, source: Source) -> None:
-        """Set the boot override, or clear it with None. The firmware reads it at the start of the next POST."""
+        """Set the boot override, or clear it with None. Firmware reads it at the start of the next POST."""
         self.override = override
         if override is None:
             self._record(source, Action.BOOT_OVERRIDE_CLEARED)
@@ -299,7 +299,11 @@ class Machine:
         readings = [Reading("Inlet Temp", SensorKind.TEMPERATURE, round(inlet, 1), 42, 47)]
         readings += [
             Reading(
-                f"CPU{cpu} Temp", SensorKind.TEMPERATURE, round(inlet + 21 + cpu + 4 * swing, 1) if on else None, 88, 95
+                f"CPU{cpu} Temp",
+                SensorKind.TEMPERATURE,
+                round(inlet + 21 + cpu + 4 * swing, 1) if on else None,
+                88,
+                95,
             )
             for cpu in range(1, self.config.cpus + 1)
         ]
@@ -311,7 +315,9 @@ class Machine:
             for fan in range(1, 2 * self.config.cpus + 3)
         ]
         watts = self.config.idle_watts * (busy + 0.1 * swing) if on else 9
-        readings.append(Reading("Pwr Consumption", SensorKind.POWER, round(watts) if self.has_mains else None, 900, 960))
+        readings.append(
+            Reading("Pwr Consumption", SensorKind.POWER, round(watts) if self.has_mains else None, 900, 960)
+        )
         return readings
 
     # Saving

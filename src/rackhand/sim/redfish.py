@@ -1,4 +1,4 @@
-"""The Redfish face of the machines: one application for all, which tells machines apart by the port it was reached on.
+"""The Redfish face of the machines: one application for all, which knows a machine by the port it listens on.
 
 Source: DMTF DSP0266 (protocol) 1.20 and DSP0268 (schemas).
 """
@@ -172,7 +172,7 @@ class RedfishApp:
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _never(self, receive: Receive) -> None:
-        """Wait until the client has given up. A datagram can be lost; of a connection the next best is silence."""
+        """Wait until the client has given up: for a connection, silence is what a lost datagram is."""
         gone = asyncio.ensure_future(_client_gone(receive))
         stopped = asyncio.ensure_future(self._stopping.wait())
         await asyncio.wait({gone, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -262,7 +262,9 @@ def _parse_boot(bmc: Bmc, boot: object) -> BootOverride | None:
         if name not in {"BootSourceOverrideEnabled", "BootSourceOverrideTarget", "BootSourceOverrideMode"}:
             raise Failure(errors.unknown_property(name))
     present = bmc.machine.override
-    enabled = boot.get("BootSourceOverrideEnabled", "Continuous" if present and present.persistent else "Once")
+    enabled = boot.get(
+        "BootSourceOverrideEnabled", "Continuous" if present and present.persistent else "Once"
+    )
     if enabled not in {"Disabled", "Once", "Continuous"}:
         raise Failure(errors.bad_property("BootSourceOverrideEnabled"))
     target = boot.get("BootSourceOverrideTarget")
@@ -275,7 +277,7 @@ def _parse_boot(bmc: Bmc, boot: object) -> BootOverride | None:
         return None
     return BootOverride(
         _boot_device(target, present),
-        resources.BOOT_MODES[mode] if mode else present and present.mode,
+        resources.BOOT_MODES[mode] if mode else (present.mode if present else None),
         persistent=enabled == "Continuous",
     )
 
@@ -382,7 +384,7 @@ async def _body(request: Request) -> Json:
 
 
 def _tag(resource: Json) -> str:
-    """Return the ETag of a system. It covers what can be written, so that a change of power spoils no PATCH."""
+    """Return the ETag of a system. It covers what can be written: a change of power spoils no PATCH."""
     writable = [resource["Boot"], resource["LocationIndicatorActive"]]
     return f'"{hashlib.sha256(json.dumps(writable).encode()).hexdigest()[:16]}"'
 
@@ -398,7 +400,9 @@ def _check_tag(request: Request, resource: Json) -> None:
         raise Failure(errors.CHANGED)
 
 
-def _route(path: str, handler: Handler, method: str = "GET", privilege: Privilege | None = Privilege.USER) -> Route:
+def _route(
+    path: str, handler: Handler, method: str = "GET", privilege: Privilege | None = Privilege.USER
+) -> Route:
     """Declare a route; *privilege* None means without signing in."""
 
     async def endpoint(request: Request) -> Response:
@@ -422,7 +426,10 @@ ACCOUNTS: Final = f"{ROOT}/AccountService/Accounts"
 ROUTES: Final = (
     _route("/redfish", _service_versions, privilege=None),
     _route(ROOT, _show(resources.service_root), privilege=None),
-    _route(f"{ROOT}/SessionService", _show(lambda bmc: resources.session_service(int(bmc.idle_seconds(IDLE_SECONDS))))),
+    _route(
+        f"{ROOT}/SessionService",
+        _show(lambda bmc: resources.session_service(int(bmc.idle_seconds(IDLE_SECONDS)))),
+    ),
     _route(SESSIONS, _create_session, "POST", None),
     _route(SESSIONS, _list_sessions),
     _route(f"{SESSIONS}/{{session}}", _show_session),
@@ -430,7 +437,10 @@ ROUTES: Final = (
     _route(f"{ROOT}/AccountService", _show(lambda _bmc: resources.account_service())),
     _route(ACCOUNTS, _list_of("ManagerAccount", resources.accounts)),
     _route(f"{ACCOUNTS}/{{account}}", _member_of(resources.accounts)),
-    _route(f"{ROOT}/Systems", _list_of("ComputerSystem", lambda bmc: [resources.link(resources.system_path(bmc))])),
+    _route(
+        f"{ROOT}/Systems",
+        _list_of("ComputerSystem", lambda bmc: [resources.link(resources.system_path(bmc))]),
+    ),
     _route(SYSTEM, _show_system),
     _route(SYSTEM, _patch_system, "PATCH", Privilege.OPERATOR),
     _route(f"{SYSTEM}/Actions/ComputerSystem.Reset", _reset_system, "POST", Privilege.OPERATOR),
@@ -453,7 +463,9 @@ ROUTES: Final = (
 def _answer_failure(_request: Request, error: Exception) -> Response:
     assert isinstance(error, Failure)  # noqa: S101  # registered for this type
     unauthorized = error.message.status == HTTPStatus.UNAUTHORIZED
-    return errors.response(error.message, {"WWW-Authenticate": 'Basic realm="Redfish"'} if unauthorized else None)
+    return errors.response(
+        error.message, {"WWW-Authenticate": 'Basic realm="Redfish"'} if unauthorized else None
+    )
 
 
 def _answer_refusal(_request: Request, error: Exception) -> Response:

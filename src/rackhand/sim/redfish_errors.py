@@ -1,4 +1,4 @@
-"""What a Redfish service says when it does not do something: messages of the Base registry, in DMTF's envelope."""
+"""What a Redfish service says when it does not do something: messages of DMTF's Base registry."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -19,8 +19,12 @@ class Message:
     severity: str = "Critical"
 
 
-UNAUTHENTICATED: Final = Message(401, "NoValidSession", "There is no valid session established with the implementation.")
-LOCKED: Final = Message(403, "ResourceAtUriUnauthorized", "The account is locked.", "Wait, or ask an administrator.")
+UNAUTHENTICATED: Final = Message(
+    401, "NoValidSession", "There is no valid session established with the implementation."
+)
+LOCKED: Final = Message(
+    403, "ResourceAtUriUnauthorized", "The account is locked.", "Wait, or ask an administrator."
+)
 NO_PRIVILEGE: Final = Message(
     403, "InsufficientPrivilege", "There are insufficient privileges for the account to do this."
 )
@@ -28,15 +32,21 @@ NOT_FOUND: Final = Message(404, "ResourceMissingAtURI", "The resource at the URI
 NOT_ALLOWED: Final = Message(405, "OperationNotAllowed", "The HTTP method is not allowed on this resource.")
 MALFORMED: Final = Message(400, "MalformedJSON", "The request body is malformed JSON.")
 NOT_AN_OBJECT: Final = Message(400, "UnrecognizedRequestBody", "The request body must be a JSON object.")
-CHANGED: Final = Message(412, "PreconditionFailed", "The ETag does not match the present state of the resource.")
+CHANGED: Final = Message(
+    412, "PreconditionFailed", "The ETag does not match the present state of the resource."
+)
 NO_SLOT: Final = Message(
     503, "SessionLimitExceeded", "The session limit has been reached.", "Close another session and try again."
 )
 REFUSALS: Final = {
-    Reason.BUSY: Message(503, "ServiceTemporarilyUnavailable", "The service is busy while the system is in POST."),
+    Reason.BUSY: Message(
+        503, "ServiceTemporarilyUnavailable", "The service is busy while the system is in POST."
+    ),
     Reason.REFUSED: Message(400, "ActionNotSupported", "The action is not supported by the resource."),
     # iDRAC 9 answers 409 when the server is in the wanted state already.
-    Reason.WRONG_STATE: Message(409, "ResourceInUse", "The action cannot be done in the present power state."),
+    Reason.WRONG_STATE: Message(
+        409, "ResourceInUse", "The action cannot be done in the present power state."
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""The Redfish resources of a machine, as JSON objects. Pure: they take the BMC and return what a GET answers."""
+"""The Redfish resources of a machine as JSON objects: pure functions from the BMC to what a GET answers."""
 
 from typing import Final
 
@@ -101,7 +101,10 @@ def system(bmc: Bmc) -> Json:
             "Model": config.cpu,
             "Status": HEALTHY,
         },
-        "MemorySummary": {"TotalSystemMemoryGiB": config.memory_gib, "Status": {**HEALTHY, "HealthRollup": "OK"}},
+        "MemorySummary": {
+            "TotalSystemMemoryGiB": config.memory_gib,
+            "Status": {**HEALTHY, "HealthRollup": "OK"},
+        },
         "EthernetInterfaces": link(f"{path}/EthernetInterfaces"),
         "Storage": link(f"{path}/Storage"),
         "Links": {
@@ -118,7 +121,7 @@ def system(bmc: Bmc) -> Json:
 
 
 def boot(bmc: Bmc) -> Json:
-    """Return the boot override. `BootSourceOverrideMode` is the configured mode when the override names none."""
+    """Return the boot override; its mode is the configured one when the override names none."""
     override = bmc.machine.override
     mode = bmc.config.boot_mode if override is None or override.mode is None else override.mode
     enabled = "Disabled" if override is None else "Continuous" if override.persistent else "Once"

@@ -75,7 +75,9 @@ class CipherSuite:
 
     def record(self) -> bytes:
         """Return the suite as Get Channel Cipher Suites lists it, table 22-18."""
-        return bytes((0xC0, self.number, self.authentication, 0x40 | self.integrity, 0x80 | self.confidentiality))
+        return bytes(
+            (0xC0, self.number, self.authentication, 0x40 | self.integrity, 0x80 | self.confidentiality)
+        )
 
 
 CIPHER_SUITES: Final = (
@@ -107,7 +109,11 @@ class Keys:
     @classmethod
     def derive(cls, suite: CipherSuite, session_integrity_key: bytes) -> "Keys":
         """Derive both, section 13.32."""
-        return cls(suite, suite.hmac(session_integrity_key, CONST_1), suite.hmac(session_integrity_key, CONST_2)[:BLOCK])
+        return cls(
+            suite,
+            suite.hmac(session_integrity_key, CONST_1),
+            suite.hmac(session_integrity_key, CONST_2)[:BLOCK],
+        )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,211 @@
+"""A rack to look at: machines of three configurations in two cabinets or more, with IPMI and Redfish BMCs."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from rackhand.sim.config import (
+    BmcConfig,
+    BmcKind,
+    BmcUser,
+    BootMode,
+    CabinetConfig,
+    DiskConfig,
+    DiskKind,
+    MachineConfig,
+    NicConfig,
+    Privilege,
+    RackConfig,
+)
+
+CABINET_UNITS = 42
+MACHINES_PER_CABINET = 28  # of which a third may be two units high; the rest is for switches and PDUs
+DOCUMENTATION_MACS = 256  # 00:00:5E:00:53:00 to FF, RFC 7042 section 2.1.2
+GB = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A kind of server that a hosting company sells; *disks* are kind, size in GB and how many."""
+
+    name: str
+    manufacturer: str
+    model: str
+    cpu: str
+    cpus: int
+    cores: int
+    memory_gib: int
+    nics: int
+    nic_mbit: int
+    disks: tuple[DiskKind, int, int]
+    disk_model: str
+    boot_mode: BootMode
+    system_id: str
+    height: int
+    post_seconds: float
+    idle_watts: int
+
+
+CONFIGURATIONS: Final = (
+    Configuration(
+        name="c1-small",
+        manufacturer="Example Systems",
+        model="ES-1100",
+        cpu="Xeon E-2336",
+        cpus=1,
+        cores=6,
+        memory_gib=32,
+        nics=2,
+        nic_mbit=1_000,
+        disks=(DiskKind.SSD, 480, 2),
+        disk_model="EX-SSD480",
+        boot_mode=BootMode.LEGACY,
+        system_id="1",
+        height=1,
+        post_seconds=60,
+        idle_watts=48,
+    ),
+    Configuration(
+        name="c2-medium",
+        manufacturer="Example Systems",
+        model="ES-2200",
+        cpu="EPYC 7313P",
+        cpus=1,
+        cores=16,
+        memory_gib=128,
+        nics=2,
+        nic_mbit=10_000,
+        disks=(DiskKind.NVME, 1_920, 2),
+        disk_model="EX-NVME1920",
+        boot_mode=BootMode.UEFI,
+        system_id="System.Embedded.1",
+        height=1,
+        post_seconds=90,
+        idle_watts=96,
+    ),
+    Configuration(
+        name="c3-storage",
+        manufacturer="Sample Computers",
+        model="SC-4436",
+        cpu="Xeon Silver 4314",
+        cpus=2,
+        cores=32,
+        memory_gib=256,
+        nics=2,
+        nic_mbit=10_000,
+        disks=(DiskKind.HDD, 12_000, 4),
+        disk_model="EX-HDD12T",
+        boot_mode=BootMode.UEFI,
+        system_id="Self",
+        height=2,
+        post_seconds=150,
+        idle_watts=180,
+    ),
+)
+
+
+def demo_rack(
+    count: int = 12,
+    *,
+    host: str = "127.0.0.1",
+    base_port: int = 0,
+    control_port: int = 0,
+    time_scale: float = 1.0,
+    tls: bool = False,
+    password: str | None = None,
+) -> RackConfig:
+    """Return a rack of *count* machines, called `node-001` and so on; equal arguments give an equal rack.
+
+    Of every two machines the first speaks IPMI, the second Redfish. Pairs take turns in configuration and
+    cabinet. BMCs listen on *base_port* and the ports after it, or on free ports when it is 0. Each BMC has
+    its own password, `bmc-` and the serial number, unless one is given for all; each also has a user
+    `viewer` that may only look.
+    """
+    cabinets = [
+        CabinetConfig(f"rack-{number + 1}", CABINET_UNITS)
+        for number in range(max(2, -(-count // MACHINES_PER_CABINET)))
+    ]
+    next_unit = [1] * len(cabinets)
+    macs = _Macs()
+    machines = []
+    for index in range(count):
+        configuration = CONFIGURATIONS[index // 2 % len(CONFIGURATIONS)]
+        place = index // 2 % len(cabinets)
+        serial = f"RV{index + 1:05d}"
+        bmc = BmcConfig(
+            kind=BmcKind.REDFISH if index % 2 else BmcKind.IPMI,
+            host=host,
+            port=base_port + index if base_port else 0,
+            user="admin",
+            password=f"bmc-{serial}" if password is None else password,
+            mac=_local_mac(0xBC, index),
+            more_users=(BmcUser("viewer", f"view-{serial}", Privilege.USER),),
+            system_id=configuration.system_id,
+        )
+        nics = tuple(
+            NicConfig(f"eth{number}", macs.take(), configuration.nic_mbit)
+            for number in range(configuration.nics)
+        )
+        machines.append(
+            MachineConfig(
+                name=f"node-{index + 1:03d}",
+                serial=serial,
+                manufacturer=configuration.manufacturer,
+                model=configuration.model,
+                configuration=configuration.name,
+                cpu=configuration.cpu,
+                cpus=configuration.cpus,
+                cores=configuration.cores,
+                memory_gib=configuration.memory_gib,
+                bmc=bmc,
+                nics=nics,
+                disks=_disks(configuration, serial),
+                rack=cabinets[place].name,
+                unit=next_unit[place],
+                height=configuration.height,
+                boot_mode=configuration.boot_mode,
+                post_seconds=configuration.post_seconds,
+                idle_watts=configuration.idle_watts,
+            )
+        )
+        next_unit[place] += configuration.height
+    return RackConfig(
+        machines=tuple(machines),
+        racks=tuple(cabinets),
+        control_host=host,
+        control_port=control_port,
+        time_scale=time_scale,
+        tls=tls,
+    )
+
+
+def _disks(configuration: Configuration, serial: str) -> tuple[DiskConfig, ...]:
+    kind, size_gb, count = configuration.disks
+    stem = "nvme{}n1" if kind is DiskKind.NVME else "sd{}"
+    return tuple(
+        DiskConfig(
+            name=stem.format(number if kind is DiskKind.NVME else "abcdefgh"[number]),
+            kind=kind,
+            size_bytes=size_gb * GB,
+            serial=f"{serial}-D{number}",
+            model=configuration.disk_model,
+        )
+        for number in range(count)
+    )
+
+
+class _Macs:
+    """Gives each network port an address: those for documentation first, then locally administered ones."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+
+    def take(self) -> str:
+        number = self._taken
+        self._taken += 1
+        if number < DOCUMENTATION_MACS:
+            return f"00:00:5e:00:53:{number:02x}"
+        return _local_mac(0x00, number)
+
+
+def _local_mac(kind: int, number: int) -> str:
+    return ":".join(f"{byte:02x}" for byte in (0x02, kind, 0x00, *number.to_bytes(3, "big")))

@@ -1,0 +1,1 @@
+# ruff: noqa: A005  # a package of tests, imported as `tests.http`
