@@ -150,6 +150,50 @@ def await_answer(sim: IpmiSim) -> None:
     raise AssertionError("ipmi_sim does not answer")
 
 
+class Relay(asyncio.DatagramProtocol):
+    """Passes IPMI packets on to a BMC and counts the logins, that is the RAKP 1 messages."""
+
+    def __init__(self, target: Endpoint) -> None:
+        self.logins = 0
+        self._target = target.host, target.port
+        self._back: dict[tuple[str, int], asyncio.DatagramTransport] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._front = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.logins += data[4:6] == b"\x06\x12"
+        task = asyncio.create_task(self._pass_on(data, addr))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _pass_on(self, data: bytes, client: tuple[str, int]) -> None:
+        if client not in self._back:
+            loop = asyncio.get_running_loop()
+            back, _ = await loop.create_datagram_endpoint(
+                lambda: Answers(self._front, client), remote_addr=self._target
+            )
+            self._back[client] = back
+        self._back[client].sendto(data)
+
+    def close(self) -> None:
+        for transport in (self._front, *self._back.values()):
+            transport.close()
+
+
+class Answers(asyncio.DatagramProtocol):
+    """The way back of a `Relay`."""
+
+    def __init__(self, front: asyncio.BaseTransport, client: tuple[str, int]) -> None:
+        self._front = front
+        self._client = client
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        assert isinstance(self._front, asyncio.DatagramTransport)
+        self._front.sendto(data, self._client)
+
+
 @dataclass
 class FaultyRedfish:
     """A Redfish service with state and faults; attributes switch the faults, `log` holds what was asked."""
@@ -325,9 +369,14 @@ def error(words: str) -> dict[str, object]:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Starlette) -> AsyncIterator[int]:
+async def serving(
+    app: Starlette, *, ssl_keyfile: Path | None = None, ssl_certfile: Path | None = None
+) -> AsyncIterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
+    config = uvicorn.Config(
+        app, log_level="critical", lifespan="off", ssl_keyfile=ssl_keyfile, ssl_certfile=ssl_certfile
+    )
+    server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve([listener]))
     try:
         yield int(listener.getsockname()[1])

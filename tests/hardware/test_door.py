@@ -1,6 +1,7 @@
 """Doors: one conversation at a time, sessions shared, and no second wrong password."""
 
 import asyncio
+import socket
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -11,7 +12,7 @@ from rackhand.hardware.connect import open_bmc
 from rackhand.hardware.door import Doors
 from rackhand.hardware.errors import AuthFailed, Unsupported
 from rackhand.hardware.interfaces import Endpoint, PowerState
-from tests.hardware.bmcs import FaultyRedfish, IpmiSim
+from tests.hardware.bmcs import FaultyRedfish, IpmiSim, Relay, free_port
 
 
 async def test_conversations_with_one_bmc_do_not_overlap(doors: Doors, faulty: FaultyRedfish) -> None:
@@ -132,3 +133,20 @@ async def test_endpoint_that_no_driver_takes_is_unsupported(doors: Doors, endpoi
     with pytest.raises(Unsupported, match="settings of the BMC at h:"):
         async with open_bmc(doors, endpoint):
             pytest.fail("there is no such driver")
+
+
+@pytest.mark.parametrize("question", ["power_state", "boot_override", "sensors"])
+async def test_wrong_ipmi_password_costs_two_logins_at_most(
+    doors: Doors, ipmi_sim: IpmiSim, question: str
+) -> None:
+    """`sensors` needs a second one to tell a wrong password from a dead host."""
+    relay = Relay(ipmi_sim.endpoint)
+    port = free_port(socket.SOCK_DGRAM)
+    await asyncio.get_running_loop().create_datagram_endpoint(lambda: relay, local_addr=("127.0.0.1", port))
+    wrong = replace(ipmi_sim.endpoint, port=port, password="wrong")
+    for _ in range(3):
+        with pytest.raises(AuthFailed):
+            async with open_bmc(doors, wrong) as bmc:
+                await getattr(bmc, question)()
+    assert relay.logins == (2 if question == "sensors" else 1)
+    relay.close()

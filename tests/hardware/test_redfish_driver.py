@@ -1,8 +1,10 @@
 """The Redfish driver against sushy-tools, and against a service with the faults that sushy-tools lacks."""
 
 import asyncio
+import subprocess
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
@@ -265,4 +267,28 @@ async def test_session_is_never_carried_to_another_host() -> None:
         bmc = bmc_of(Endpoint("redfish", "127.0.0.1", port, settings={"scheme": "http"}))
         with pytest.raises(Unsupported, match="where a path belongs"):
             await bmc.power_state()
+        await bmc.close()
+
+
+async def test_certificate_is_checked_unless_told_otherwise(faulty: FaultyRedfish, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command: list[str | Path] = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=bmc",
+    ]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)  # noqa: ASYNC221
+    async with serving(faulty.app, ssl_keyfile=key, ssl_certfile=certificate) as port:
+        endpoint = replace(faulty.endpoint, port=port, settings={})
+        bmc = bmc_of(endpoint)
+        with pytest.raises(Refused, match="certificate that is not trusted.*set `verify_tls` to `false`"):
+            await bmc.power_state()
+        await bmc.close()
+        bmc = bmc_of(endpoint, verify_tls="false")
+        assert await bmc.power_state() is PowerState.OFF
         await bmc.close()

@@ -31,7 +31,7 @@ SPACING = timedelta(milliseconds=100)  # a BMC is a small computer: at most ten 
 IDLE = timedelta(
     minutes=5
 )  # longer than a poll's interval, shorter than the 30 minutes after which BMCs log out
-SLOTS = 128
+SLOTS = 160
 
 
 @dataclass

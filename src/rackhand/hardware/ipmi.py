@@ -321,6 +321,7 @@ async def power_states(
                         endpoint = asked.pop(host)
                         yield endpoint, POWER_STATES.get(words) or _ipmipower_error(endpoint, words)
                 complaint = (await process.stderr.read()).decode(errors="replace").strip()
+                await process.wait()
                 for endpoint in asked.values() if complaint else ():
                     yield endpoint, Refused(f"ipmipower refused to ask {endpoint.address}: {complaint}.")
 

@@ -11,7 +11,7 @@ from rackhand.hardware.door import Doors
 from rackhand.hardware.errors import AuthFailed, HardwareError, Timeout
 from rackhand.hardware.interfaces import Endpoint, PowerState
 
-TOGETHER = 96  # fewer than the slots of `Doors`, so that an operator's click never waits for a sweep
+TOGETHER = 128  # fewer than the slots of `Doors`, so that an operator's click never waits for a sweep
 HOSTS_PER_PROCESS = 200
 PATIENCE_SECONDS = 15.0  # for one BMC, waiting for its door included
 

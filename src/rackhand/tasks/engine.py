@@ -13,6 +13,7 @@ import secrets
 import socket
 import sqlite3
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -216,6 +217,8 @@ class Engine:
             await asyncio.gather(self._heartbeat, return_exceptions=True)
         if self.runs_tasks and self._workflow is not None:
             await asyncio.to_thread(DBOS.destroy, destroy_registry=True, workflow_completion_timeout_sec=0)
+            # DBOS made its own threads the loop's, and has just ended them.
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
             async with self._db.write() as session:
                 await session.execute(delete(WorkerSlot).where(WorkerSlot.executor_id == self.executor_id))
         if self._client is not None:

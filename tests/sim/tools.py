@@ -1,0 +1,83 @@
+"""Stock clients against a rack: ipmitool, ipmipower and Redfish over httpx."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+
+import httpx
+
+from rackhand.sim.config import BmcKind, MachineConfig, RackConfig
+
+TOOL_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a tool printed, both streams together, and its exit status."""
+
+    status: int
+    output: str
+
+
+def first(config: RackConfig, kind: BmcKind) -> MachineConfig:
+    return next(machine for machine in config.machines if machine.bmc.kind is kind)
+
+
+def ipmitool(
+    machine: MachineConfig,
+    *command: str,
+    suite: int = 3,
+    user: str | None = None,
+    password: str | None = None,
+    privilege: str = "ADMINISTRATOR",
+    tries: int = 4,
+) -> Result:
+    """Run ipmitool without any workaround."""
+    bmc = machine.bmc
+    return _run(
+        ["ipmitool", "-I", "lanplus", "-C", str(suite), "-L", privilege, "-N", "1", "-R", str(tries), "-E"]
+        + ["-H", bmc.host, "-p", str(bmc.port), "-U", user or bmc.user, *command],
+        IPMI_PASSWORD=password or bmc.password,
+    )
+
+
+def ipmipower(machine: MachineConfig, *options: str, password: str | None = None) -> Result:
+    """Run FreeIPMI's ipmipower without any workaround. The simulated password may stand on the command line."""
+    bmc = machine.bmc
+    return _run(
+        ["ipmipower", "-D", "LAN_2_0", "--session-timeout", "6000"]
+        + ["-h", f"{bmc.host}:{bmc.port}", "-u", bmc.user, "-p", password or bmc.password, *options]
+    )
+
+
+def redfish(machine: MachineConfig, *, password: str | None = None, timeout: float = 5) -> httpx.Client:
+    """Return a client that signs each request with basic authentication."""
+    bmc = machine.bmc
+    return httpx.Client(
+        base_url=f"http://{bmc.host}:{bmc.port}",
+        auth=(bmc.user, password or bmc.password),
+        timeout=timeout,
+        trust_env=False,
+    )
+
+
+def system_path(machine: MachineConfig) -> str:
+    return f"/redfish/v1/Systems/{machine.bmc.system_id}"
+
+
+def reset(client: httpx.Client, machine: MachineConfig, kind: str) -> httpx.Response:
+    return client.post(f"{system_path(machine)}/Actions/ComputerSystem.Reset", json={"ResetType": kind})
+
+
+def error_key(response: httpx.Response) -> str:
+    """Return the message key of a Redfish error, checking the envelope."""
+    error = response.json()["error"]
+    assert error["@Message.ExtendedInfo"][0]["MessageId"] == error["code"]
+    return str(error["code"].rpartition(".")[2])
+
+
+def _run(command: list[str], **environment: str) -> Result:
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False, env={**os.environ, **environment}
+    )
+    return Result(done.returncode, (done.stdout + done.stderr).strip())
