@@ -92,7 +92,9 @@ class Api:
 
     async def sign_in(self, email: str, password: str = PASSWORD) -> "Api":
         """The same server as *email*."""
-        answer = await Api(self.http).post("/api/auth/v4/public/token", {"email": email, "password": password})
+        answer = await Api(self.http).post(
+            "/api/auth/v4/public/token", {"email": email, "password": password}
+        )
         return self.with_token(answer["token"])
 
     async def finished(self, task_id: int, *, timeout: float = 20.0) -> Any:
@@ -106,7 +108,12 @@ class Api:
 
 
 def _json(response: httpx.Response) -> Any:
-    assert response.is_success, (response.request.method, str(response.request.url), response.status_code, response.text)
+    assert response.is_success, (
+        response.request.method,
+        str(response.request.url),
+        response.status_code,
+        response.text,
+    )
     assert response.headers["content-type"] == "application/json"
     return response.json()
 
@@ -136,7 +143,7 @@ async def customer(admin: Api) -> Api:
     return await admin.sign_in("customer@example.com")
 
 
-def server_body(number: int, **changes: object) -> dict[str, object]:
+def server_body(number: int, **changes: Any) -> dict[str, Any]:
     """A server in service; *number* makes its names and addresses unique."""
     return {
         "name": f"srv-{number}",

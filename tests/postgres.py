@@ -1,4 +1,4 @@
-"""A PostgreSQL server of our own: a fresh cluster in a temporary directory, reached through a socket, ended by its pid."""
+"""A PostgreSQL server of our own: a fresh cluster in a temporary directory, ended by its process id."""
 
 import contextlib
 import itertools
@@ -15,7 +15,16 @@ from pathlib import Path
 
 import psycopg
 
-SETTINGS = ("-c", "fsync=off", "-c", "listen_addresses=", "-c", "max_connections=200", "-c", "shared_buffers=64MB")
+SETTINGS = (
+    "-c",
+    "fsync=off",
+    "-c",
+    "listen_addresses=",
+    "-c",
+    "max_connections=200",
+    "-c",
+    "shared_buffers=64MB",
+)
 
 
 class NoPostgres(Exception):

@@ -17,6 +17,7 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import select, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Receive, Scope, Send
@@ -132,7 +133,9 @@ async def _tidy(services: Services) -> None:
                 await tokens.delete_expired(session)
                 await signin.forget_old_failures(session)
                 now = utcnow()
-                await events.delete_before(session, now - timedelta(days=services.settings.event_retention_days))
+                await events.delete_before(
+                    session, now - timedelta(days=services.settings.event_retention_days)
+                )
                 kept = now - timedelta(days=services.settings.task_retention_days)
                 forgotten = await engines.forget_finished(session, kept)
             await engines.forget_workflows(forgotten)
@@ -211,7 +214,7 @@ def _add_product_routes(app: FastAPI, services: Services) -> None:
         try:
             async with asyncio.timeout(3), services.db.read() as session:
                 await session.execute(text("SELECT 1"))
-        except Exception as error:
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
             log.warning("not ready", error=str(error))
             problems.append("database")
         if services.engine.runs_tasks and monotonic() - services.engine.heartbeat_at > 6 * HEARTBEAT_SECONDS:
@@ -219,7 +222,9 @@ def _add_product_routes(app: FastAPI, services: Services) -> None:
         if services.stopping.is_set():
             problems.append("stopping")
         status = 503 if problems else 200
-        return json_response({"status": "not ready" if problems else "ready", "problems": problems}, status=status)
+        return json_response(
+            {"status": "not ready" if problems else "ready", "problems": problems}, status=status
+        )
 
     @app.get("/metrics", include_in_schema=False)
     async def show_metrics() -> Response:

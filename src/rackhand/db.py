@@ -6,11 +6,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, Unpack
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import JSON, BigInteger, Connection, DateTime, Dialect, Integer, MetaData, TypeDecorator, event, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Connection,
+    DateTime,
+    Dialect,
+    Integer,
+    MetaData,
+    Row,
+    Select,
+    TypeDecorator,
+    event,
+    text,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -44,6 +57,10 @@ class UtcDateTime(TypeDecorator[datetime]):
         """SQLite stores no zone; ours is always UTC."""
         return None if value is None else value.replace(tzinfo=UTC)
 
+
+# Statements and rows of whatever columns.
+AnySelect: TypeAlias = Select[Unpack[tuple[Any, ...]]]
+AnyRow: TypeAlias = Row[Unpack[tuple[Any, ...]]]
 
 Id = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER is a rowid alias on SQLite
 Json = JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
@@ -83,7 +100,11 @@ class Database:
 
     def _make_engine(self) -> AsyncEngine:
         if not self.is_sqlite:
-            return create_async_engine(self.url, pool_size=16, max_overflow=16, pool_pre_ping=True)
+            # A filter with many conditions takes PostgreSQL's compiler seconds and its interpreter milliseconds.
+            options = {"options": "-c jit=off"}
+            return create_async_engine(
+                self.url, pool_size=16, max_overflow=16, pool_pre_ping=True, connect_args=options
+            )
         engine = create_async_engine(
             self.url, poolclass=AsyncAdaptedQueuePool, pool_size=8, max_overflow=8, json_serializer=_dump_json
         )
@@ -115,10 +136,9 @@ class Database:
     async def write(self) -> AsyncIterator[AsyncSession]:
         """Open a transaction that is committed at the end, then do what `after_commit` asked for."""
         if self.is_sqlite:
-            async with self._writer:
-                async with self._writers() as session:
-                    yield session
-                    await session.commit()
+            async with self._writer, self._writers() as session:
+                yield session
+                await session.commit()
         else:
             async with self._writers() as session:
                 yield session

@@ -24,7 +24,9 @@ def configure(level: str, *, as_json: bool) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(_stderr()),
     )
-    logging.basicConfig(level=max(number, logging.WARNING), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.basicConfig(
+        level=max(number, logging.WARNING), format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
     # httpx logs whole URLs; DBOS and alembic tell every start.
     for name in ("httpx", "httpcore", "dbos", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)

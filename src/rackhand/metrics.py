@@ -22,19 +22,30 @@ class Metrics:
         self.seconds = Histogram(
             "rackhand_http_request_seconds", "Time to answer", ["method", "route"], registry=self.registry
         )
-        self.tasks = Gauge("rackhand_tasks", "Tasks by operation and status", ["name", "status"], registry=self.registry)
-        self.servers = Gauge("rackhand_servers", "Servers by power state", ["power_state"], registry=self.registry)
-        self.unreachable = Gauge("rackhand_bmc_unreachable", "BMCs that cannot be read", registry=self.registry)
-        self.refused = Gauge("rackhand_bmc_login_refused", "BMCs that refused the login", registry=self.registry)
+        self.tasks = Gauge(
+            "rackhand_tasks", "Tasks by operation and status", ["name", "status"], registry=self.registry
+        )
+        self.servers = Gauge(
+            "rackhand_servers", "Servers by power state", ["power_state"], registry=self.registry
+        )
+        self.unreachable = Gauge(
+            "rackhand_bmc_unreachable", "BMCs that cannot be read", registry=self.registry
+        )
+        self.refused = Gauge(
+            "rackhand_bmc_login_refused", "BMCs that refused the login", registry=self.registry
+        )
 
     async def render(self, session: AsyncSession) -> bytes:
         """Count and give the text format."""
         self.tasks.clear()
-        for row in await session.execute(select(Task.name, Task.status, func.count()).group_by(Task.name, Task.status)):
-            self.tasks.labels(row[0], row[1]).set(row[2])
+        counts = select(Task.name, Task.status, func.count()).group_by(Task.name, Task.status)
+        for name, status, number in await session.execute(counts):
+            self.tasks.labels(name, status).set(number)
         self.servers.clear()
-        for row in await session.execute(select(Server.power_state, func.count()).group_by(Server.power_state)):
-            self.servers.labels(row[0]).set(row[1])
+        for state, number in await session.execute(
+            select(Server.power_state, func.count()).group_by(Server.power_state)
+        ):
+            self.servers.labels(state).set(number)
         unreachable = select(func.count()).select_from(Server).where(Server.power_error_at.is_not(None))
         self.unreachable.set(await session.scalar(unreachable) or 0)
         refused = select(func.count()).select_from(BmcAccess).where(BmcAccess.refused_at.is_not(None))
@@ -50,6 +61,7 @@ class MeasureRequests:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and measure it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -65,6 +77,10 @@ class MeasureRequests:
             await self._app(scope, receive, note_status)
         finally:
             route = scope.get("state", {}).get("route", "unknown")
-            method = scope["method"] if scope["method"] in {"GET", "POST", "DELETE", "OPTIONS", "HEAD"} else "other"
+            method = (
+                scope["method"]
+                if scope["method"] in {"GET", "POST", "DELETE", "OPTIONS", "HEAD"}
+                else "other"
+            )
             self._metrics.requests.labels(method, route, status).inc()
             self._metrics.seconds.labels(method, route).observe(time.perf_counter() - started)

@@ -19,11 +19,15 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="RACKHAND_", extra="forbid")
 
     data: Path = Field(Path("var"), description="Directory of the database file, keys, images and ramdisks.")
-    listen: str = Field("127.0.0.1:8680", description="`host:port` of the HTTP API and the console, plain HTTP.")
+    listen: str = Field(
+        "127.0.0.1:8680", description="`host:port` of the HTTP API and the console, plain HTTP."
+    )
     database_url: str = Field(
         "", description="PostgreSQL URL (`postgresql://user@host/name`); empty: a SQLite file in `data`."
     )
-    public_url: str = Field("", description="URL that browsers use, for links; empty: taken from the request.")
+    public_url: str = Field(
+        "", description="URL that browsers use, for links; empty: taken from the request."
+    )
     cors_origins: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         description="Origins, separated by commas, that may call the API from a browser; `*` allows all.",
@@ -37,15 +41,20 @@ class Settings(BaseSettings):
         " administrator.",
     )
     strict_properties: bool = Field(
-        default=False, description="Refuse unknown keys in request bodies (code 3008) instead of ignoring them."
+        default=False,
+        description="Refuse unknown keys in request bodies (code 3008) instead of ignoring them.",
     )
     secret_key: SecretStr = Field(
         SecretStr(""),
         description="Key ring that encrypts secrets at rest; empty: the file `secret.keys` in `data`.",
     )
-    location: str = Field("", description="Name of the location whose operations and polls this process runs; empty: all.")
+    location: str = Field(
+        "", description="Name of the location whose operations and polls this process runs; empty: all."
+    )
     poll_interval: float = Field(
-        120.0, gt=0, description="Seconds between two readings of a BMC's power state; spread over the interval."
+        120.0,
+        gt=0,
+        description="Seconds between two readings of a BMC's power state; spread over the interval.",
     )
     task_retention_days: int = Field(30, ge=1, description="Days that finished tasks are kept.")
     event_retention_days: int = Field(365, ge=1, description="Days that events are kept.")
@@ -59,8 +68,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # the signature is given
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment, then the file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
@@ -69,7 +78,9 @@ class Settings(BaseSettings):
     @classmethod
     def split_origins(cls, value: object) -> object:
         """Read a list that is separated by commas."""
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        return (
+            [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        )
 
     @property
     def database(self) -> str:

@@ -39,9 +39,13 @@ class Vault:
         key_id, _, text = sealed.partition(":")
         try:
             blob = base64.b64decode(text, validate=True)
-            opened = AESGCM(self.keys[key_id]).decrypt(blob[:NONCE_BYTES], blob[NONCE_BYTES:], purpose.encode())
+            opened = AESGCM(self.keys[key_id]).decrypt(
+                blob[:NONCE_BYTES], blob[NONCE_BYTES:], purpose.encode()
+            )
         except (KeyError, ValueError, InvalidTag) as error:
-            raise SecretUnreadable(f"The secret for {purpose} needs key {key_id!r}, which does not fit.") from error
+            raise SecretUnreadable(
+                f"The secret for {purpose} needs key {key_id!r}, which does not fit."
+            ) from error
         return opened.decode()
 
     def is_current(self, sealed: str) -> bool:

@@ -55,7 +55,9 @@ async def test_list_of_servers_and_one_server_give_the_same_full_object(call: An
 
 async def test_list_of_users(call: Any) -> None:
     answer = (await call("GET", "user")).json()
-    published = {key: answer["list"][0][key] for key in ("id", "email", "server_count", "roles", "vlans_per_user")}
+    published = {
+        key: answer["list"][0][key] for key in ("id", "email", "server_count", "roles", "vlans_per_user")
+    }
     assert published == {
         "id": 1, "email": "operator@example.com", "server_count": 0, "roles": "[@admin]", "vlans_per_user": 5,
     }  # fmt: skip

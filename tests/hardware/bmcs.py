@@ -6,9 +6,10 @@ import itertools
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import httpx
 import uvicorn
@@ -44,6 +45,7 @@ CHASSIS = """#!/bin/sh
 cd {folder}
 echo "$@" >> log
 [ -f slow ] && sleep 0.3
+[ -f broken ] && exit 1
 verb=$1; shift
 while [ $# -gt 0 ]; do case $verb in
   get) echo "$1:$(cat state.$1 2>/dev/null || echo 0)"; shift ;;
@@ -160,7 +162,7 @@ class Relay(asyncio.DatagramProtocol):
         self._tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._front = transport
+        self._front = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         self.logins += data[4:6] == b"\x06\x12"
@@ -172,7 +174,7 @@ class Relay(asyncio.DatagramProtocol):
         if client not in self._back:
             loop = asyncio.get_running_loop()
             back, _ = await loop.create_datagram_endpoint(
-                lambda: Answers(self._front, client), remote_addr=self._target
+                lambda: Answers(lambda data: self._front.sendto(data, client)), remote_addr=self._target
             )
             self._back[client] = back
         self._back[client].sendto(data)
@@ -185,13 +187,11 @@ class Relay(asyncio.DatagramProtocol):
 class Answers(asyncio.DatagramProtocol):
     """The way back of a `Relay`."""
 
-    def __init__(self, front: asyncio.BaseTransport, client: tuple[str, int]) -> None:
-        self._front = front
-        self._client = client
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        self._send = send
 
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        assert isinstance(self._front, asyncio.DatagramTransport)
-        self._front.sendto(data, self._client)
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:  # noqa: ARG002
+        self._send(data)
 
 
 @dataclass

@@ -165,6 +165,15 @@ async def test_command_that_the_bmc_does_not_know_is_unsupported(ipmi_sim: IpmiS
         await bmc_of(ipmi_sim.endpoint, privilege="admin").raw(0x06, 0x77)
 
 
+async def test_refusal_that_ipmipower_keeps_to_itself_is_told_with_its_code(ipmi_sim: IpmiSim) -> None:
+    (ipmi_sim.folder / "broken").touch()
+    bmc = bmc_of(ipmi_sim.endpoint)
+    with pytest.raises(Refused, match="0xff"):
+        await bmc.set_power(PowerAction.RESET)
+    with pytest.raises(Refused, match="0xff"):
+        await bmc.power_state()
+
+
 async def test_cipher_suite_that_the_bmc_lacks_is_no_wrong_password(ipmi_sim: IpmiSim) -> None:
     bmc = bmc_of(ipmi_sim.endpoint, cipher_suite="17")
     with pytest.raises(Refused, match="BMC error"):

@@ -286,7 +286,7 @@ async def test_certificate_is_checked_unless_told_otherwise(faulty: FaultyRedfis
     async with serving(faulty.app, ssl_keyfile=key, ssl_certfile=certificate) as port:
         endpoint = replace(faulty.endpoint, port=port, settings={})
         bmc = bmc_of(endpoint)
-        with pytest.raises(Refused, match="certificate that is not trusted.*set `verify_tls` to `false`"):
+        with pytest.raises(Refused, match=r"certificate that is not trusted.*set `verify_tls` to `false`"):
             await bmc.power_state()
         await bmc.close()
         bmc = bmc_of(endpoint, verify_tls="false")

@@ -132,5 +132,13 @@ async def test_bmc_that_falls_silent_is_a_timeout_and_never_off(doors: Doors, fa
     assert kinds(found) == {1: Timeout}
 
 
+async def test_bmc_that_cannot_tell_its_power_is_an_error_and_never_off(
+    doors: Doors, sims: list[IpmiSim]
+) -> None:
+    (sims[1].folder / "broken").touch()
+    found = await power_states(doors, {number: sim.endpoint for number, sim in enumerate(sims[:3])})
+    assert kinds(found) == {0: PowerState.OFF, 1: Timeout, 2: PowerState.OFF}
+
+
 async def test_sweep_of_nothing_finds_nothing(doors: Doors) -> None:
     assert await power_states(doors, {}) == {}

@@ -1,7 +1,9 @@
 """The inventory through the API."""
 
 import asyncio
+from typing import Any
 
+from rackhand.app import Services
 from tests.conftest import PASSWORD, Api, server_body
 
 
@@ -24,9 +26,10 @@ async def test_of_twenty_who_take_one_server_at_once_one_gets_it(admin: Api) -> 
 
 
 async def test_stock_counts_only_what_can_be_taken(admin: Api) -> None:
-    for number, changes in enumerate(
-        [{}, {}, {"is_new": True}, {"maintenance": True}, {"configuration": None}, {}], start=1
-    ):
+    variants: list[dict[str, Any]] = [
+        {}, {}, {"is_new": True}, {"maintenance": True}, {"configuration": None}, {},
+    ]  # fmt: skip
+    for number, changes in enumerate(variants, start=1):
         await admin.post("/dci/v3/server", server_body(number, **changes))
     await admin.post("/dci/v3/server/6/quarantine", {"reason": "disk 2 failed its wipe"})
     await admin.post("/dci/v3/server/1/owner", {"owner": 1})
@@ -45,13 +48,17 @@ async def test_a_user_sees_own_servers_and_nothing_else(admin: Api, customer: Ap
     listed = await customer.get("/dci/v3/server")
     assert ([row["id"] for row in listed["list"]], listed["size"]) == ([2], 1)
     assert (await customer.get("/dci/v3/server?where=id EQ 1&limit=10"))["size"] == 0
-    assert (await customer.get("/dci/v3/server?where=name CP '%' OR id EQ 1&orderby=owner_email&limit=5"))["size"] == 1
+    assert (await customer.get("/dci/v3/server?where=name CP '%' OR id EQ 1&orderby=owner_email&limit=5"))[
+        "size"
+    ] == 1
     assert (await customer.refused(404, "GET", "/dci/v3/server/1"))["code"] == 3080
     assert (await customer.refused(404, "POST", "/dci/v3/server/1/power_on"))["code"] == 3080
     assert (await customer.refused(403, "POST", "/dci/v3/server/2/owner", {"owner": 2}))["code"] == 3001
     assert (await customer.get("/dci/v3/server/2"))["bmc_connection"] is None
     assert [row["id"] for row in (await customer.get("/dci/v3/user"))["list"]] == [2]
-    assert (await customer.get("/dci/v3/event?where=subject.id EQ 1 AND subject.kind EQ 'server'"))["size"] == 0
+    assert (await customer.get("/dci/v3/event?where=subject.id EQ 1 AND subject.kind EQ 'server'"))[
+        "size"
+    ] == 0
     await customer.post("/dci/v3/server/2", {"notes": "mine"})
     await customer.refused(403, "POST", "/dci/v3/server/2", {"name": "mine"})
 
@@ -72,13 +79,11 @@ async def test_a_protected_server_refuses_what_would_hurt(admin: Api) -> None:
     await admin.delete("/dci/v3/server/1")
 
 
-async def test_a_bmc_password_is_stored_sealed_and_never_shown(admin: Api, services: object) -> None:
+async def test_a_bmc_password_is_stored_sealed_and_never_shown(admin: Api, services: Services) -> None:
     from sqlalchemy import select
 
-    from rackhand.app import Services
     from rackhand.servers.model import BmcAccess
 
-    assert isinstance(services, Services)
     bmc = {"driver": "ipmi", "host": "192.0.2.1", "user": "ADMIN", "password": "swordfish"}
     await admin.post("/dci/v3/server", server_body(1, bmc=bmc))
     async with services.db.read() as session:
@@ -113,7 +118,10 @@ async def test_import_adds_good_lines_and_reports_bad_ones(admin: Api) -> None:
     assert [row["name"] for row in listed["list"]] == ["a"]
     assert [nic["mac"] for nic in listed["list"][0]["nics"]] == ["00:00:5e:00:53:01", "00:00:5e:00:53:02"]
     rows = {"servers": [server_body(9), {"name": ""}], "dry_run": True}
-    assert [line["status"] for line in (await admin.post("/dci/v3/server/import", rows))["list"]] == ["added", "refused"]
+    assert [line["status"] for line in (await admin.post("/dci/v3/server/import", rows))["list"]] == [
+        "added",
+        "refused",
+    ]
     assert (await admin.get("/dci/v3/server"))["size"] == 1
 
 
@@ -135,23 +143,21 @@ async def test_names_units_macs_and_bmc_addresses_are_unique(admin: Api) -> None
     bmc = {"driver": "ipmi", "host": "192.0.2.1"}
     rack = (await admin.post("/dci/v3/rack", {"name": "A-01"}))["id"]
     await admin.post("/dci/v3/server", server_body(1, bmc=bmc, rack_id=rack, unit=1))
-    for changes, words in [
+    clashes: list[tuple[dict[str, Any], str]] = [
         ({"name": "srv-1"}, "this name"),
         ({"nics": [{"mac": "0000.5E00.5301"}]}, "MAC"),
         ({"bmc": bmc}, "BMC address"),
         ({"rack_id": rack, "unit": 1}, "unit"),
-    ]:
+    ]
+    for changes, words in clashes:
         error = await admin.refused(409, "POST", "/dci/v3/server", server_body(2, **changes))
         assert words in error["msg"], error
     assert (await admin.get("/dci/v3/server"))["size"] == 1
 
 
-async def test_a_page_costs_the_same_statements_whatever_its_size(admin: Api, services: object) -> None:
+async def test_a_page_costs_the_same_statements_whatever_its_size(admin: Api, services: Services) -> None:
     from sqlalchemy import event
 
-    from rackhand.app import Services
-
-    assert isinstance(services, Services)
     for number in range(1, 41):
         await admin.post("/dci/v3/server", server_body(number))
     counts = []
@@ -164,5 +170,9 @@ async def test_a_page_costs_the_same_statements_whatever_its_size(admin: Api, se
         event.listen(services.db.engine.sync_engine, "before_cursor_execute", note)
         await admin.get(f"/dci/v3/server?limit={limit}")
         event.remove(services.db.engine.sync_engine, "before_cursor_execute", note)
-        counts.append(len([statement for statement in seen if statement.lstrip().upper().startswith(("SELECT", "WITH"))]))
+        counts.append(
+            len(
+                [statement for statement in seen if statement.lstrip().upper().startswith(("SELECT", "WITH"))]
+            )
+        )
     assert counts[0] == counts[1] <= 8

@@ -11,7 +11,9 @@ from tests.sim.tools import Result, ipmipower, ipmitool
 
 
 @pytest.mark.parametrize("suite", [3, 17])
-def test_ipmitool_switches_a_machine_on_and_off(rack: RackThread, ipmi_machine: MachineConfig, suite: int) -> None:
+def test_ipmitool_switches_a_machine_on_and_off(
+    rack: RackThread, ipmi_machine: MachineConfig, suite: int
+) -> None:
     assert ipmitool(ipmi_machine, "power", "status", suite=suite) == Result(0, "Chassis Power is off")
     assert ipmitool(ipmi_machine, "power", "on", suite=suite) == Result(0, "Chassis Power Control: Up/On")
     assert ipmitool(ipmi_machine, "power", "status", suite=suite) == Result(0, "Chassis Power is on")
@@ -128,7 +130,9 @@ def test_identify_light(rack: RackThread, ipmi_machine: MachineConfig) -> None:
         (["session", "info", "active"], ""),
     ],
 )
-def test_ipmitool_reads(rack: RackThread, ipmi_machine: MachineConfig, command: list[str], words: str) -> None:
+def test_ipmitool_reads(
+    rack: RackThread, ipmi_machine: MachineConfig, command: list[str], words: str
+) -> None:
     rack.control.press_power_button(ipmi_machine.name)
     answer = ipmitool(ipmi_machine, *command)
     assert words in answer.output
@@ -166,7 +170,9 @@ def test_bad_login_is_refused_and_logged(
     assert "login_accepted" not in actions
 
 
-def test_bmc_reset_silences_the_bmc_and_not_the_machine(rack: RackThread, ipmi_machine: MachineConfig) -> None:
+def test_bmc_reset_silences_the_bmc_and_not_the_machine(
+    rack: RackThread, ipmi_machine: MachineConfig
+) -> None:
     rack.control.press_power_button(ipmi_machine.name)
     assert ipmitool(ipmi_machine, "mc", "reset", "cold").status == 0
     machine = rack.control.machine(ipmi_machine.name)

@@ -10,6 +10,7 @@ from rackhand.sim.config import MachineConfig
 from rackhand.sim.rack import RackThread
 from rackhand.sim.rmcp import Status
 from tests.sim.rmcp_client import CHASSIS_ON, CHASSIS_STATUS, CLOSE, NoSession, RmcpClient
+from tests.sim.tools import eventually
 
 
 def count(rack: RackThread, machine: MachineConfig, action: str, *, after: int) -> int:
@@ -63,8 +64,8 @@ def test_fifth_session_is_refused_until_one_closes(
         assert count(rack, ipmi_machine, "session_refused", after=start) == 1
         clients[0].send(*CLOSE)
         fifth.sign_in()
+        clients[0].socket.settimeout(0.2)
         with pytest.raises(TimeoutError):
-            clients[0].socket.settimeout(0.2)
             clients[0].send(*CHASSIS_STATUS)
 
 
@@ -76,16 +77,7 @@ def test_client_that_vanishes_keeps_its_slot_until_it_times_out(
     with RmcpClient(ipmi_machine) as client:
         with pytest.raises(NoSession):
             client.open()
-        deadline = rack.control.machine(ipmi_machine.name)
-        assert deadline.bmc_answers
-        for _ in range(100):
-            with contextlib.suppress(NoSession):
-                client.open()
-                break
-            client.socket.settimeout(0.05)
-            with contextlib.suppress(TimeoutError):
-                client.socket.recv(1)
-        client.socket.settimeout(2)
+        eventually(client.open, but_for=NoSession)
         client.sign_in()
     closed = rack.control.wait_for_event(ipmi_machine.name, "session_closed", after=start)
     assert closed.detail["why"] == "idle"
@@ -113,10 +105,10 @@ def test_nothing_is_answered_to_forged_and_broken_datagrams(
 ) -> None:
     with RmcpClient(ipmi_machine, timeout=0.2).sign_in() as client:
         good = client.build(*CHASSIS_ON)
-        seeded = random.Random(1)
+        seeded = random.Random(1)  # noqa: S311  # the same damage every time
         for _ in range(300):
             broken = bytearray(good)
-            broken[seeded.randrange(4, len(good))] ^= 1 << seeded.randrange(8)
+            broken[seeded.randrange(6, len(good))] ^= 1 << seeded.randrange(8)
             client.socket.send(bytes(broken))
             client.socket.send(good[: seeded.randrange(len(good))])
             client.socket.send(seeded.randbytes(seeded.randrange(80)))
@@ -130,7 +122,9 @@ def test_nothing_is_answered_to_forged_and_broken_datagrams(
 def test_presence_ping_is_answered(ipmi_machine: MachineConfig) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(2)
-        client.sendto(bytes.fromhex("0600ff06000011be80420000"), (ipmi_machine.bmc.host, ipmi_machine.bmc.port))
+        client.sendto(
+            bytes.fromhex("0600ff06000011be80420000"), (ipmi_machine.bmc.host, ipmi_machine.bmc.port)
+        )
         pong = client.recv(100)
     assert pong[8:10] == b"\x40\x42"
     assert pong[-8] & 0x80

@@ -177,7 +177,9 @@ def test_one_lost_feed_changes_nothing_but_two_do() -> None:
         (RestorePolicy.ALWAYS_ON, False, True),
     ],
 )
-def test_mains_come_back_as_the_restore_policy_says(policy: RestorePolicy, was_on: bool, is_on: bool) -> None:
+def test_mains_come_back_as_the_restore_policy_says(
+    policy: RestorePolicy, *, was_on: bool, is_on: bool
+) -> None:
     on = bench(restore_policy=policy, feeds=("a",))
     if was_on:
         on.machine.power_on(Source.IPMI)

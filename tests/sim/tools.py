@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import httpx
@@ -61,6 +63,20 @@ def redfish(machine: MachineConfig, *, password: str | None = None, timeout: flo
     )
 
 
+def eventually(attempt: Callable[[], object], *, but_for: type[Exception], seconds: float = 10) -> None:
+    """Repeat *attempt* until it raises *but_for* no more."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            attempt()
+        except but_for:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
 def system_path(machine: MachineConfig) -> str:
     return f"/redfish/v1/Systems/{machine.bmc.system_id}"
 
@@ -78,6 +94,11 @@ def error_key(response: httpx.Response) -> str:
 
 def _run(command: list[str], **environment: str) -> Result:
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False, env={**os.environ, **environment}
+        command,
+        capture_output=True,
+        text=True,
+        timeout=TOOL_SECONDS,
+        check=False,
+        env={**os.environ, **environment},
     )
     return Result(done.returncode, (done.stdout + done.stderr).strip())

@@ -133,7 +133,9 @@ async def bench(settings: Settings) -> AsyncIterator[Bench]:
     tools = Tools(db, vault.load("", settings.data), Doors(), settings)
     async with db.write() as session:
         await service.add_location(session, name="ams1", notes="", actor=SYSTEM)
-        await service.add_server(session, values={"name": "srv-1", "model": "X1"}, vault=tools.vault, actor=SYSTEM)
+        await service.add_server(
+            session, values={"name": "srv-1", "model": "X1"}, vault=tools.vault, actor=SYSTEM
+        )
     device = Device()
     operation = operation_on(device)
     made = Bench(tools, device, operation, Engine(tools, [operation]))
@@ -207,7 +209,9 @@ async def test_a_final_error_takes_the_finished_steps_back_in_reverse(bench: Ben
     assert [step.status for step in task.steps] == ["undone", "undone", "failed"]
 
 
-async def test_an_undo_that_fails_is_told_and_does_not_keep_the_others_from_being_undone(bench: Bench) -> None:
+async def test_an_undo_that_fails_is_told_and_does_not_keep_the_others_from_being_undone(
+    bench: Bench,
+) -> None:
     bench.device.errors["finish"] = [StepFailed("broken")]
     bench.device.errors["forget"] = [StepFailed("stuck")]
     await bench.enqueue()
@@ -307,10 +311,14 @@ async def test_the_tasks_of_a_dead_worker_are_taken_over(bench: Bench) -> None:
     await bench.signal("hello", "")
     assert (await bench.over()).status == TaskStatus.SUCCEEDED
     async with bench.tools.db.read() as session:
-        assert [slot.executor_id for slot in await session.scalars(select(WorkerSlot))] == [bench.engine.executor_id]
+        assert [slot.executor_id for slot in await session.scalars(select(WorkerSlot))] == [
+            bench.engine.executor_id
+        ]
 
 
-async def test_a_step_that_this_version_does_not_know_fails_the_task_and_undoes_the_rest(bench: Bench) -> None:
+async def test_a_step_that_this_version_does_not_know_fails_the_task_and_undoes_the_rest(
+    bench: Bench,
+) -> None:
     await bench.enqueue()
     await bench.until(lambda task: task.status == TaskStatus.WAITING)
     await bench.engine.stop()
@@ -345,6 +353,8 @@ async def test_the_subject_names_its_last_task_and_normal_durations_are_known(be
         server = await queries.for_task(session, 1)
         assert server is not None
         assert server.last_task_id == second.id
-        task = (await session.scalars(select(Task).where(Task.id == second.id).options(selectinload(Task.steps)))).one()
+        task = (
+            await session.scalars(select(Task).where(Task.id == second.id).options(selectinload(Task.steps)))
+        ).one()
         normal = await normal_durations(session, [task])
     assert normal["trial", "reserve", "X1"].samples == 1

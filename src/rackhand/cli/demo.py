@@ -13,8 +13,9 @@ from rackhand.events.service import Actor
 from rackhand.servers import service as servers
 from rackhand.servers.model import Location, Server
 from rackhand.settings import Settings
-from rackhand.sim.config import MachineConfig, RackConfig
-from rackhand.sim.rack import demo_rack, running_rack
+from rackhand.sim.config import DiskConfig, MachineConfig, RackConfig
+from rackhand.sim.demo import demo_rack
+from rackhand.sim.rack import running_rack
 from rackhand.users import service as users
 from rackhand.users.model import Role, User
 
@@ -24,6 +25,7 @@ DEFAULT_ADMIN = "operator@example.com"
 CUSTOMER = "customer@example.com"
 TIME_SCALE = 10.0
 CONTROL_PORT = 8681
+BMC_PORT = 8700
 GIGA = 10**9
 
 
@@ -32,10 +34,10 @@ async def run_demo(settings: Settings, *, machines: int, reset: bool) -> None:
     if reset and settings.data.exists():
         shutil.rmtree(settings.data)
     settings.data.mkdir(parents=True, exist_ok=True)
-    config = demo_rack(machines, control_port=CONTROL_PORT, time_scale=TIME_SCALE)
+    config = demo_rack(machines, base_port=BMC_PORT, control_port=CONTROL_PORT, time_scale=TIME_SCALE)
     async with running_rack(config, settings.data / "rack.json") as rack, open_services(settings) as services:
         await fill(services, rack.config)
-        print(f"Virtual rack: {len(config.machines)} machines; control API http://127.0.0.1:{rack.config.control_port}")
+        print(f"Virtual rack: {len(config.machines)} machines; control API {rack.control_url}")
         await run_server(services)
 
 
@@ -62,12 +64,19 @@ async def _add_admin(session: AsyncSession, data: Path) -> None:
         await users.set_password(session, user, given, actor=ACTOR)
         print(f"Administrator: {email}, password: as given")
     else:
-        print(f"Administrator: {email}, password: as before (data in {data}; `make demo RESET=1` starts anew)")
+        print(
+            f"Administrator: {email}, password: as before (data in {data}; `make demo RESET=1` starts anew)"
+        )
 
 
 async def _add_customer(session: AsyncSession) -> None:
     await users.create_user(
-        session, email=CUSTOMER, password=secrets.token_urlsafe(16), role=Role.USER, full_name="A customer", actor=ACTOR
+        session,
+        email=CUSTOMER,
+        password=secrets.token_urlsafe(16),
+        role=Role.USER,
+        full_name="A customer",
+        actor=ACTOR,
     )
 
 
@@ -104,13 +113,13 @@ async def _add_machines(session: AsyncSession, services: Services, rack: RackCon
         )
 
 
-def _disk(disk: "object") -> dict[str, object]:
+def _disk(disk: DiskConfig) -> dict[str, object]:
     return {
-        "name": disk.name,  # type: ignore[attr-defined]
-        "kind": disk.kind.value.upper().replace("NVME", "NVMe"),  # type: ignore[attr-defined]
-        "size_gb": disk.size_bytes // GIGA,  # type: ignore[attr-defined]
-        "model": disk.model,  # type: ignore[attr-defined]
-        "serial": disk.serial,  # type: ignore[attr-defined]
+        "name": disk.name,
+        "kind": disk.kind.value.upper().replace("NVME", "NVMe"),
+        "size_gb": disk.size_bytes // GIGA,
+        "model": disk.model,
+        "serial": disk.serial,
     }
 
 

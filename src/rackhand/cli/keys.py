@@ -17,7 +17,9 @@ async def rotate(settings: Settings) -> None:
     is dropped when no row needs it. Answers kept for idempotency keys are sealed again too.
     """
     if settings.secret_key.get_secret_value():
-        raise SystemExit("The key ring comes from RACKHAND_SECRET_KEY: put a new first key there, and run this without it.")
+        raise SystemExit(
+            "The key ring comes from RACKHAND_SECRET_KEY: put a new first key there, and run this without it."
+        )
     ring = vaults.load("", settings.data).rotated()
     vaults.save(ring, settings.data)
     db = Database(settings.database)
@@ -25,7 +27,9 @@ async def rotate(settings: Settings) -> None:
     async with db.write() as session:
         resealed = 0
         for access in await session.scalars(select(BmcAccess).where(BmcAccess.password != "")):
-            access.password = ring.seal(ring.open(access.password, purpose=PASSWORD_PURPOSE), purpose=PASSWORD_PURPOSE)
+            access.password = ring.seal(
+                ring.open(access.password, purpose=PASSWORD_PURPOSE), purpose=PASSWORD_PURPOSE
+            )
             resealed += 1
         for stored in await session.scalars(select(IdempotencyKey).where(IdempotencyKey.sealed_body != "")):
             stored.sealed_body = ring.seal(ring.open(stored.sealed_body, purpose=PURPOSE), purpose=PURPOSE)

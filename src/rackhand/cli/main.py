@@ -16,7 +16,9 @@ import rackhand
 from rackhand import logs
 from rackhand.settings import Settings, load
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Manager of rented bare-metal servers.")
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, help="Manager of rented bare-metal servers."
+)
 user_app = typer.Typer(no_args_is_help=True, help="Accounts, when nobody can sign in yet or any more.")
 key_app = typer.Typer(no_args_is_help=True, help="The key ring that encrypts secrets at rest.")
 db_app = typer.Typer(no_args_is_help=True, help="The database.")
@@ -26,7 +28,9 @@ app.add_typer(key_app, name="key")
 app.add_typer(db_app, name="db")
 app.add_typer(rack_app, name="rack")
 
-Config = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.", envvar="RACKHAND_CONFIG")]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="TOML file with settings.", envvar="RACKHAND_CONFIG")
+]
 Data = Annotated[Path | None, typer.Option("--data", help="Directory of database, keys and images.")]
 
 
@@ -93,7 +97,9 @@ def demo(
     from rackhand.cli.demo import run_demo
 
     directory = data or Path(os.environ.get("RACKHAND_DATA") or "var/demo")
-    settings = _settings(config, directory, listen=listen, poll_interval=float(os.environ.get("RACKHAND_POLL_INTERVAL", "30")))
+    settings = _settings(
+        config, directory, listen=listen, poll_interval=float(os.environ.get("RACKHAND_POLL_INTERVAL", "30"))
+    )
     asyncio.run(run_demo(settings, machines=machines, reset=reset))
 
 
@@ -102,17 +108,24 @@ def rack(
     context: typer.Context,
     data: Annotated[Path, typer.Option(help="Directory of the machines' state and log.")] = Path("var/rack"),
     machines: Annotated[int, typer.Option(min=1, max=2000)] = 12,
+    base_port: Annotated[int, typer.Option(min=0, max=65000, help="First port of the BMCs.")] = 8700,
     control_port: Annotated[int, typer.Option(min=0, max=65535)] = 8681,
     time_scale: Annotated[float, typer.Option(min=0.1, max=1000)] = 10.0,
 ) -> None:
     """Run a virtual rack: machines whose BMCs speak IPMI and Redfish."""
     if context.invoked_subcommand is not None:
         return
-    from rackhand.sim.rack import demo_rack, serve_rack
+    from rackhand.sim.demo import demo_rack
+    from rackhand.sim.rack import serve_rack
 
     logs.configure("info", as_json=False)
     data.mkdir(parents=True, exist_ok=True)
-    _run(serve_rack(demo_rack(machines, control_port=control_port, time_scale=time_scale), data / "rack.json"))
+    _run(
+        serve_rack(
+            demo_rack(machines, base_port=base_port, control_port=control_port, time_scale=time_scale),
+            data / "rack.json",
+        )
+    )
 
 
 def _database(config: Path | None, data: Path | None) -> "tuple[Settings, object]":

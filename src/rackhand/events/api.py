@@ -46,7 +46,9 @@ Scope = Annotated[int | None, Depends(scope_of)]
 
 
 @router.get("/event", response_model=ListAnswer)
-async def list_events(scope: Scope, session: Session, params: Annotated[ListParams, Depends(list_params)]) -> Response:
+async def list_events(
+    scope: Scope, session: Session, params: Annotated[ListParams, Depends(list_params)]
+) -> Response:
     """List what happened: `where` takes `kind`, `subject.kind`, `subject.id`, `actor.email`, `task`, `at` and more."""
     page = await queries.page(session, params, owner_id=scope)
     rows = [event_row(event) for event in page.rows]
@@ -54,7 +56,9 @@ async def list_events(scope: Scope, session: Session, params: Annotated[ListPara
 
 
 @stream_router.get("/event/stream", response_class=StreamingResponse)
-async def stream_events(request: Request, scope: Scope, since: Annotated[int | None, Query(ge=0, le=MAX_ID)] = None) -> Response:
+async def stream_events(
+    request: Request, scope: Scope, since: Annotated[int | None, Query(ge=0, le=MAX_ID)] = None
+) -> Response:
     """Send events as they happen (server-sent events); `Last-Event-ID` or `since` replays what was missed."""
     hub: EventHub = request.app.state.services.event_hub
     last = request.headers.get("last-event-id", "")
@@ -98,7 +102,11 @@ async def _server_sent_events(
 
 
 def _encode(event: Event) -> bytes:
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.id, event.kind.encode(), msgspec.json.encode(event_row(event)))
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (
+        event.id,
+        event.kind.encode(),
+        msgspec.json.encode(event_row(event)),
+    )
 
 
 def event_row(event: Event) -> dict[str, object]:

@@ -44,7 +44,9 @@ class EventHub:
             await self._listening.wait()
             async with self._db.read() as session:
                 newest = await queries.last_notify(session)
-                seen = {event.id for event in await queries.since(session, newest - LOOK_BACK, limit=LOOK_BACK)}
+                seen = {
+                    event.id for event in await queries.since(session, newest - LOOK_BACK, limit=LOOK_BACK)
+                }
             while self._listening.is_set():
                 await asyncio.sleep(POLL_SECONDS)
                 async with self._db.read() as session:

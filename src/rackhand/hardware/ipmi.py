@@ -30,13 +30,14 @@ GRACE_SECONDS = 3.0  # what a program may take beyond its own timeouts before it
 SENSOR_SECONDS = 90.0  # an old BMC needs 100 to 300 ms a sensor and may have 200 of them
 
 POWER_STATES = {"on": PowerState.ON, "off": PowerState.OFF}
-POWER_OPTIONS = {
-    PowerAction.ON: "--on",
-    PowerAction.OFF: "--off",
-    PowerAction.SOFT_OFF: "--soft",
-    PowerAction.RESET: "--reset",
-    PowerAction.CYCLE: "--cycle",
+POWER_OPTIONS = {  # option of ipmipower, and the number in Chassis Control (IPMI 2.0, table 28-4)
+    PowerAction.ON: ("--on", 0x01),
+    PowerAction.OFF: ("--off", 0x00),
+    PowerAction.SOFT_OFF: ("--soft", 0x05),
+    PowerAction.RESET: ("--reset", 0x03),
+    PowerAction.CYCLE: ("--cycle", 0x02),
 }
+POWER_IS_ON = 0x01
 
 # FreeIPMI 1.6.10, ipmipower/ipmipower_output.c. "connection timeout" means that not even the first request,
 # which needs no account, was answered; "session timeout" that the BMC fell silent later.
@@ -157,14 +158,22 @@ class IpmiBmc:
     async def power_state(self) -> PowerState:
         """Return the chassis power state as the BMC reports it now."""
         words = await self._ipmipower("--stat")
+        if not words:
+            data = await self.raw(0x00, 0x01)
+            if not data:
+                raise Timeout(f"The BMC at {self._endpoint.address} gave no power state.")
+            return PowerState.ON if data[0] & POWER_IS_ON else PowerState.OFF
         if words not in POWER_STATES:
             raise _ipmipower_error(self._endpoint, words)
         return POWER_STATES[words]
 
     async def set_power(self, action: PowerAction) -> None:
         """Send one Chassis Control; many BMCs accept `RESET` and `CYCLE` while off and do nothing."""
-        words = await self._ipmipower(POWER_OPTIONS[action])
-        if words != "ok":
+        option, number = POWER_OPTIONS[action]
+        words = await self._ipmipower(option)
+        if not words:
+            await self.raw(0x00, 0x02, number)
+        elif words != "ok":
             raise _ipmipower_error(self._endpoint, words)
 
     async def boot_override(self) -> BootOverride:
@@ -235,7 +244,11 @@ class IpmiBmc:
         """Do nothing: each program ends its own session."""
 
     async def _ipmipower(self, option: str) -> str:
-        """Run one power command and return what `ipmipower` says of the host."""
+        """Run one power command and return what `ipmipower` says of the host.
+
+        That is nothing at all when the BMC refuses with a code that `ipmipower` does not know, such as 0xd5, "not
+        in the present state": `ipmitool` then asks again and tells the code.
+        """
         output = await processes.run(
             ipmipower_arguments([self._endpoint], self._settings, option),
             secret=ipmipower_config(self._endpoint),
@@ -243,7 +256,7 @@ class IpmiBmc:
             seconds=self._settings.timeout_seconds + GRACE_SECONDS,
         )
         _, found, words = output.out.strip().partition(": ")
-        if not found:
+        if not found and (output.code or output.out or output.err):
             raise Refused(
                 f"ipmipower refused to ask {self._endpoint.address}: {output.err.strip() or output.out}."
             )

@@ -95,7 +95,7 @@ async def _ask_group(
                     doors.remember_refusal(endpoint, state)
                 doors.let_go(endpoint)
             for number, endpoint in held.values():
-                found[number] = Timeout(f"The BMC at {endpoint.address} did not answer within the sweep.")
+                found[number] = Timeout(f"The BMC at {endpoint.address} gave no power state.")
         except HardwareError as error:
             found.update(dict.fromkeys((number for number, _ in held.values()), error))
         finally:

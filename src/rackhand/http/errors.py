@@ -52,7 +52,9 @@ async def _answer_invalid_body(_request: Request, error: Exception) -> Response:
     words = []
     for problem in problems[:5]:
         where, *path = [str(part) for part in problem["loc"]]
-        message = "not JSON" if problem["type"] == "json_invalid" else problem["msg"].removeprefix("Value error, ")
+        message = (
+            "not JSON" if problem["type"] == "json_invalid" else problem["msg"].removeprefix("Value error, ")
+        )
         words.append(f"{where} {'.'.join(path)}: {message}" if path else f"{where}: {message}")
     strange = any(problem["type"] == UNEXPECTED_PROPERTY for problem in problems)
     code = Code.UNKNOWN_PROPERTY if strange else Code.BAD_REQUEST

@@ -77,14 +77,18 @@ async def answer_once(
     return response
 
 
-async def _stored_answer(session: AsyncSession, vault: Vault, owner: str, key: str, fingerprint: bytes) -> Response:
+async def _stored_answer(
+    session: AsyncSession, vault: Vault, owner: str, key: str, fingerprint: bytes
+) -> Response:
     query = select(IdempotencyKey).where(IdempotencyKey.owner == owner, IdempotencyKey.key == key)
     stored = (await session.execute(query)).scalar_one()
     if stored.fingerprint != fingerprint:
         raise KeyReused(
             f"Idempotency-Key {key!r} was used for another request within 24 hours. Use a new key for a new request."
         )
-    return Response(vault.open(stored.sealed_body, purpose=PURPOSE), stored.status, REPLAYED, stored.media_type)
+    return Response(
+        vault.open(stored.sealed_body, purpose=PURPOSE), stored.status, REPLAYED, stored.media_type
+    )
 
 
 def _fingerprint(request: Request, body: bytes) -> bytes:

@@ -32,7 +32,9 @@ class Body(BaseModel):
             known = set(cls.model_fields) | {field.alias for field in cls.model_fields.values()}
             for name in data:
                 if name not in known:
-                    raise PydanticCustomError("unexpected_property", "unexpected property {name}", {"name": name})
+                    raise PydanticCustomError(
+                        "unexpected_property", "unexpected property {name}", {"name": name}
+                    )
         return handler(data)
 
 
@@ -62,7 +64,9 @@ def wire_time(moment: datetime | None) -> str | None:
     return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def json_response(content: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def json_response(
+    content: object, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
     """A JSON answer by the fast encoder."""
     return Response(_encoder.encode(content), status, headers, "application/json")
 

@@ -1,11 +1,18 @@
 """Words of the API whose spelling is not published in full: one table, so that a correction is one edit.
 
-Left is the word on the wire, right is ours. Sources: `api-facts` parts 4, 5.1, 5.4, 7; what is marked there as a guess is one
-here too.
+Left is the word on the wire, right is ours. Sources: `api-facts` parts 4, 5.1, 5.4, 7; what is marked there
+as a guess is one here too.
 """
 
 # `level` is the placeholder of the published example for adding a user; it means the role with the fewest rights.
-ROLES = {"@admin": "@admin", "admin": "@admin", "@user": "@user", "user": "@user", "level": "@user", "": "@user"}
+ROLES = {
+    "@admin": "@admin",
+    "admin": "@admin",
+    "@user": "@user",
+    "user": "@user",
+    "level": "@user",
+    "": "@user",
+}
 
 # Task status: the word to answer, by our status.
 TASK_STATUS = {

@@ -1,7 +1,7 @@
 """Switching servers on, off and off-and-on, each confirmed by reading the state back.
 
-A reset is off, seen, then on, seen: a reset button leaves nothing that could be seen, and after a crash nobody could tell
-whether it was pressed.
+A reset is off, seen, then on, seen: a reset button leaves nothing that could be seen, and after a crash nobody
+could tell whether it was pressed.
 """
 
 from datetime import timedelta

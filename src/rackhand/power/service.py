@@ -32,7 +32,14 @@ async def save_observations(session: AsyncSession, seen: Mapping[int, Observatio
     """
     if not seen:
         return 0
-    columns = (Server.id, Server.name, Server.owner_id, Server.power_state, Server.power_state_at, Server.power_error_at)
+    columns = (
+        Server.id,
+        Server.name,
+        Server.owner_id,
+        Server.power_state,
+        Server.power_state_at,
+        Server.power_error_at,
+    )
     before = (await session.execute(select(*columns).where(Server.id.in_(seen)))).all()
     good, bad, refused, changed = [], [], [], 0
     for server in before:
@@ -50,9 +57,14 @@ async def save_observations(session: AsyncSession, seen: Mapping[int, Observatio
                 refused.append(server.id)
         if server.power_state != found.state:
             changed += 1
-            words = f"Server {server.name} is {found.state}." if found.problem is None else f"The BMC of {server.name} cannot be read: {found.problem}"
-            record(session, "server.power_seen", words, subject=Subject(SUBJECT, server.id, server.name, server.owner_id),
-                   actor=SYSTEM, data={"from": server.power_state, "to": found.state})  # fmt: skip
+            words = (
+                f"Server {server.name} is {found.state}."
+                if found.problem is None
+                else f"The BMC of {server.name} cannot be read: {found.problem}"
+            )
+            subject = Subject(SUBJECT, server.id, server.name, server.owner_id)
+            change = {"from": server.power_state, "to": found.state}
+            record(session, "server.power_seen", words, subject=subject, actor=SYSTEM, data=change)
     for rows in (good, bad):
         if rows:
             await session.execute(update(Server), rows)
@@ -80,14 +92,15 @@ def refuse_wrong_state(server: Server, wanted: PowerState) -> None:
     Raises `Conflict`; the caller has the state read again, for it may be old.
     """
     seen = f"as read at {server.power_state_at:%H:%M:%S} UTC" if server.power_state_at else "never read"
+    advice = "If that is wrong, try again in a few seconds: it is being read."
     if wanted == PowerState.ON and server.power_state == PowerState.ON:
         raise Conflict(
-            f"Server {server.id} is on already ({seen}). If that is wrong, try again in a few seconds: it is being read.",
+            f"Server {server.id} is on already ({seen}). {advice}",
             value={"power_status": server.power_state},
         )
     if wanted == PowerState.OFF and server.power_state != PowerState.ON:
         words = "off already" if server.power_state == PowerState.OFF else "not known to be on"
         raise Conflict(
-            f"Server {server.id} is {words} ({seen}). If that is wrong, try again in a few seconds: it is being read.",
+            f"Server {server.id} is {words} ({seen}). {advice}",
             value={"power_status": server.power_state},
         )

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from rackhand.errors import Forbidden, Invalid, NotFound
 from rackhand.events.queries import last_notify
-from rackhand.events.service import Subject, record
 from rackhand.hardware.drivers import DRIVERS, setting_fields
 from rackhand.http.lists import ListParams, list_params
 from rackhand.http.transaction import Session, TransactionRoute
@@ -109,7 +108,12 @@ async def import_servers(
 
 @router.post("/server/{id}")
 async def edit_server(
-    id: ObjectId, session: Session, viewer: CurrentUser, actor: CurrentActor, vault: CurrentVault, body: EditServer
+    id: ObjectId,
+    session: Session,
+    viewer: CurrentUser,
+    actor: CurrentActor,
+    vault: CurrentVault,
+    body: EditServer,
 ) -> IdAnswer:
     """Change a server; a user may change `notes` and `domain` of its own."""
     server = await queries.by_id(session, id, visible_to=viewer)
@@ -173,7 +177,7 @@ async def set_maintenance(
 async def set_protection(
     id: ObjectId, session: Session, admin: Admin, actor: CurrentActor, body: SwitchBody | None = None
 ) -> IdAnswer:
-    """Protect a server from power off, reset, reinstallation, deletion and changes, or end that with `{"value": false}`."""
+    """Protect a server from power off, reset, deletion and changes, or end that with `{"value": false}`."""
     server = await queries.by_id(session, id, visible_to=admin)
     await service.set_flag(session, server, "is_protected", value=body.value if body else True, actor=actor)
     return IdAnswer(id=server.id)
@@ -205,7 +209,9 @@ async def list_nics(id: ObjectId, session: Session, viewer: CurrentUser) -> Resp
 
 
 @router.post("/server/{id}/nic")
-async def add_nic(id: ObjectId, session: Session, admin: Admin, actor: CurrentActor, body: NicBody) -> IdAnswer:
+async def add_nic(
+    id: ObjectId, session: Session, admin: Admin, actor: CurrentActor, body: NicBody
+) -> IdAnswer:
     """Add a network interface, or rename the one with this MAC address."""
     server = await queries.by_id(session, id, visible_to=admin)
     given = [{"mac": nic.mac, "name": nic.name, "speed_mbit": nic.speed_mbit} for nic in server.nics]
@@ -215,7 +221,9 @@ async def add_nic(id: ObjectId, session: Session, admin: Admin, actor: CurrentAc
 
 
 @router.delete("/server/{id}/nic/{nic_id}")
-async def delete_nic(id: ObjectId, nic_id: ObjectId, session: Session, admin: Admin, actor: CurrentActor) -> IdAnswer:
+async def delete_nic(
+    id: ObjectId, nic_id: ObjectId, session: Session, admin: Admin, actor: CurrentActor
+) -> IdAnswer:
     """Delete a network interface."""
     server = await queries.by_id(session, id, visible_to=admin)
     nic = await session.get(Nic, nic_id)
@@ -231,7 +239,9 @@ async def delete_nic(id: ObjectId, nic_id: ObjectId, session: Session, admin: Ad
 async def list_disks(id: ObjectId, session: Session, viewer: CurrentUser) -> Response:
     """List the drives of a server."""
     server = await queries.by_id(session, id, visible_to=viewer)
-    return list_response([disk_row(disk) for disk in server.disks], len(server.disks), await last_notify(session))
+    return list_response(
+        [disk_row(disk) for disk in server.disks], len(server.disks), await last_notify(session)
+    )
 
 
 @router.get("/server/{id}/bmc", response_model=dict[str, Any])
@@ -277,7 +287,12 @@ async def delete_bmc(id: ObjectId, session: Session, admin: Admin, actor: Curren
 async def list_drivers(session: Session, _viewer: CurrentUser) -> Response:
     """List the kinds of BMC that can be talked to, with the settings that each takes."""
     rows = [
-        {"name": name, "title": driver.title, "port": driver.port, "settings": [asdict(each) for each in setting_fields(name)]}
+        {
+            "name": name,
+            "title": driver.title,
+            "port": driver.port,
+            "settings": [asdict(each) for each in setting_fields(name)],
+        }
         for name, driver in DRIVERS.items()
     ]
     return list_response(rows, len(rows), await last_notify(session))
@@ -304,7 +319,9 @@ async def get_location(id: ObjectId, session: Session, _viewer: CurrentUser) -> 
 @place_router.post("/location")
 async def add_location(session: Session, _admin: Admin, actor: CurrentActor, body: LocationBody) -> IdAnswer:
     """Add a location."""
-    return IdAnswer(id=(await service.add_location(session, name=body.name, notes=body.notes, actor=actor)).id)
+    return IdAnswer(
+        id=(await service.add_location(session, name=body.name, notes=body.notes, actor=actor)).id
+    )
 
 
 @place_router.post("/location/{id}")
@@ -336,7 +353,9 @@ async def get_rack(id: ObjectId, session: Session, _admin: Admin) -> Response:
     """Show a rack and what stands in it, from the top."""
     rack = await queries.rack_by_id(session, id)
     page = await queries.rack_page(session, ListParams(where=f"id EQ {id}"))
-    devices = [{"id": row.id, "name": row.name, "unit": row.unit} async for row in queries.devices_of(session, rack)]
+    devices = [
+        {"id": row.id, "name": row.name, "unit": row.unit} async for row in queries.devices_of(session, rack)
+    ]
     return json_response({**rack_row(page.rows[0]), "devices": devices})
 
 
@@ -348,7 +367,9 @@ async def add_rack(session: Session, _admin: Admin, actor: CurrentActor, body: R
 
 
 @place_router.post("/rack/{id}")
-async def edit_rack(id: ObjectId, session: Session, _admin: Admin, actor: CurrentActor, body: EditRack) -> IdAnswer:
+async def edit_rack(
+    id: ObjectId, session: Session, _admin: Admin, actor: CurrentActor, body: EditRack
+) -> IdAnswer:
     """Change a rack."""
     rack = await queries.rack_by_id(session, id)
     await service.edit_row(session, rack, body.model_dump(exclude_none=True), actor=actor)

@@ -22,7 +22,10 @@ MAX_LINES = 20_000
 
 
 def read_csv(text: str) -> Iterator[dict[str, Any]]:
-    """Rows of a CSV text with a header: `nics` holds MAC addresses, separated by spaces; `bmc_host` and the like the BMC."""
+    """Read CSV text with a header line.
+
+    `nics` holds MAC addresses, separated by spaces; `bmc_driver`, `bmc_host` and so on make the BMC access.
+    """
     reader = csv.DictReader(io.StringIO(text), strict=True)
     try:
         for number, line in enumerate(reader, 1):
@@ -47,9 +50,16 @@ def _nested(line: dict[str, str]) -> dict[str, Any]:
 
 
 async def import_servers(
-    session: AsyncSession, rows: Iterator[dict[str, Any]] | list[dict[str, Any]], *, vault: Vault, actor: Actor
+    session: AsyncSession,
+    rows: Iterator[dict[str, Any]] | list[dict[str, Any]],
+    *,
+    vault: Vault,
+    actor: Actor,
 ) -> list[dict[str, object]]:
-    """Add each row by itself: one that is refused leaves nothing, the others are added. `rack` and `location` may be names."""
+    """Add each row by itself: one that is refused leaves nothing, the others are added.
+
+    `rack` and `location` may be names.
+    """
     locations = {row.name: row.id for row in await session.execute(select(Location.id, Location.name))}
     racks = {row.name: row.id for row in await session.execute(select(Rack.id, Rack.name))}
     report: list[dict[str, object]] = []

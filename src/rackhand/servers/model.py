@@ -95,7 +95,13 @@ class Server(Base):
     disks: Mapped[list["Disk"]] = relationship(
         order_by="Disk.id", lazy="raise", cascade="all, delete-orphan", passive_deletes=True
     )
-    bmc: Mapped["BmcAccess | None"] = relationship(lazy="raise", cascade="all, delete-orphan", passive_deletes=True)
+    bmc: Mapped["BmcAccess | None"] = relationship(
+        lazy="raise", cascade="all, delete-orphan", passive_deletes=True
+    )
+
+    def note_task(self, task_id: int) -> None:
+        """Keep the number of the last task (see `tasks.operation.Subject`)."""
+        self.last_task_id = task_id
 
     @property
     def status(self) -> ServerStatus:
@@ -136,8 +142,8 @@ class Disk(Base):
 class BmcAccess(Base):
     """How to reach the BMC of a server; `password` is sealed by the vault.
 
-    `refused_at` is set when the BMC refused the login: it is not asked again until the access changes, because many BMCs lock
-    an account after a few refused logins.
+    `refused_at` is set when the BMC refused the login: it is not asked again until the access changes, because
+    many BMCs lock an account after a few refused logins.
     """
 
     __tablename__ = "bmc_access"

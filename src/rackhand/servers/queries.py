@@ -5,12 +5,25 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, any_, bindparam, case, exists, func, literal_column, or_, select, text
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    any_,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, selectinload
 from sqlalchemy.types import BigInteger
 
+from rackhand.db import AnyRow, AnySelect
 from rackhand.errors import NotFound
 from rackhand.http import words
 from rackhand.http.lists import ListParams, Page, fetch_page
@@ -38,7 +51,9 @@ IS_AVAILABLE = and_(
     Server.diagnostics_error.is_(None),
     or_(
         Server.last_task_id.is_(None),
-        exists().where(Task.id == Server.last_task_id, Task.status.in_((TaskStatus.SUCCEEDED, TaskStatus.CANCELLED))),
+        exists().where(
+            Task.id == Server.last_task_id, Task.status.in_((TaskStatus.SUCCEEDED, TaskStatus.CANCELLED))
+        ),
     ),
 )
 
@@ -80,7 +95,9 @@ FIELDS: Fields = {
     "power_status_at": Field(Server.power_state_at, FieldKind.TIME),
     "operation.id": Field(Server.last_task_id, FieldKind.INTEGER),
     "operation.status": Field(
-        func.coalesce(Task.status, TaskStatus.SUCCEEDED.value), FieldKind.TEXT, words=words.OPERATION_STATUS_WHERE
+        func.coalesce(Task.status, TaskStatus.SUCCEEDED.value),
+        FieldKind.TEXT,
+        words=words.OPERATION_STATUS_WHERE,
     ),
     "created_at": Field(Server.created_at, FieldKind.TIME),
     "mac": Field(Nic.mac, FieldKind.TEXT, through=_of_nic),
@@ -89,7 +106,7 @@ FIELDS: Fields = {
 }
 
 
-def visible(query: Select[Any], viewer: User) -> Select[Any]:
+def visible(query: AnySelect, viewer: User) -> AnySelect:
     """Limit *query* to the servers of *viewer*; an administrator sees all."""
     return query if viewer.is_admin else query.where(Server.owner_id == viewer.id)
 
@@ -105,7 +122,9 @@ async def by_id(session: AsyncSession, server_id: int, *, visible_to: User) -> S
 
 async def for_task(session: AsyncSession, server_id: int) -> Server | None:
     """The server that a task works on, as it is now."""
-    return (await session.scalars(select(Server).where(Server.id == server_id).options(*_PARTS))).one_or_none()
+    return (
+        await session.scalars(select(Server).where(Server.id == server_id).options(*_PARTS))
+    ).one_or_none()
 
 
 _PARTS = (selectinload(Server.nics), selectinload(Server.disks), selectinload(Server.bmc))
@@ -140,7 +159,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def _joined(*columns: Any) -> Select[Any]:
+def _joined(*columns: Any) -> AnySelect:
     return (
         select(*columns)
         .select_from(Server)
@@ -154,15 +173,17 @@ def _joined(*columns: Any) -> Select[Any]:
 
 async def page(
     session: AsyncSession, params: ListParams, *, visible_to: User, parts: Sequence[ServerPart]
-) -> Page[Row[Any]]:
+) -> Page[AnyRow]:
     """Servers with what hangs on them one to one; `related` adds the rest."""
     fields = dict(FIELDS)
     for part in parts:
         fields.update(part.fields)
-    return await fetch_page(session, visible(_joined(*_COLUMNS), visible_to), params, fields, tie_breaker=Server.id)
+    return await fetch_page(
+        session, visible(_joined(*_COLUMNS), visible_to), params, fields, tie_breaker=Server.id
+    )
 
 
-async def row_by_id(session: AsyncSession, server_id: int, *, visible_to: User) -> Row[Any]:
+async def row_by_id(session: AsyncSession, server_id: int, *, visible_to: User) -> AnyRow:
     """One server as `page` gives it."""
     query = visible(_joined(*_COLUMNS).where(Server.id == server_id), visible_to)
     found = (await session.execute(query)).one_or_none()
@@ -175,8 +196,8 @@ async def row_by_id(session: AsyncSession, server_id: int, *, visible_to: User) 
 class Related:
     """What hangs on the servers of a page, by server id."""
 
-    nics: Mapping[int, list[Row[Any]]]
-    disks: Mapping[int, list[Row[Any]]]
+    nics: Mapping[int, list[AnyRow]]
+    disks: Mapping[int, list[AnyRow]]
     parts: Sequence[tuple[ServerPart, Mapping[int, Mapping[str, object]]]]
 
 
@@ -184,26 +205,34 @@ async def related(
     session: AsyncSession, server_ids: Sequence[int], viewer: User, parts: Sequence[ServerPart]
 ) -> Related:
     """Load NICs, disks and the parts of higher slices of a whole page."""
-    nics: dict[int, list[Row[Any]]] = {}
+    nics: dict[int, list[AnyRow]] = {}
     columns = (Nic.server_id, Nic.id, Nic.mac, Nic.name, Nic.speed_mbit)
-    for row in await session.execute(select(*columns).where(id_in(session, Nic.server_id, server_ids)).order_by(Nic.id)):
+    for row in await session.execute(
+        select(*columns).where(id_in(session, Nic.server_id, server_ids)).order_by(Nic.id)
+    ):
         nics.setdefault(row.server_id, []).append(row)
-    disks: dict[int, list[Row[Any]]] = {}
+    disks: dict[int, list[AnyRow]] = {}
     drive = (Disk.server_id, Disk.id, Disk.name, Disk.kind, Disk.size_gb, Disk.model, Disk.serial)
-    for disk in await session.execute(select(*drive).where(id_in(session, Disk.server_id, server_ids)).order_by(Disk.id)):
+    for disk in await session.execute(
+        select(*drive).where(id_in(session, Disk.server_id, server_ids)).order_by(Disk.id)
+    ):
         disks.setdefault(disk.server_id, []).append(disk)
     return Related(nics, disks, [(part, await part.load(session, server_ids, viewer)) for part in parts])
 
 
-def id_in(session: AsyncSession, column: InstrumentedAttribute[int], ids: Sequence[int]) -> ColumnElement[bool]:
+def id_in(
+    session: AsyncSession, column: InstrumentedAttribute[int], ids: Sequence[int]
+) -> ColumnElement[bool]:
     """`column IN ids` with one bound parameter: SQLite takes 32,766 of them, an export has more rows."""
     if session.get_bind().dialect.name == "sqlite":
-        values = select(literal_column("value")).select_from(text("json_each(:ids)").bindparams(ids=json.dumps(list(ids))))
+        values = select(literal_column("value")).select_from(
+            text("json_each(:ids)").bindparams(ids=json.dumps(list(ids)))
+        )
         return column.in_(values)
     return column == any_(bindparam("ids", list(ids), type_=ARRAY(BigInteger)))
 
 
-async def stock(session: AsyncSession, *, visible_to: User) -> Sequence[Row[Any]]:
+async def stock(session: AsyncSession, *, visible_to: User) -> Sequence[AnyRow]:
     """Configurations that exist, with the number of available servers of each; a user sees none of the stock."""
     available = func.count().filter(IS_AVAILABLE)
     query = (
@@ -220,7 +249,11 @@ async def stock(session: AsyncSession, *, visible_to: User) -> Sequence[Row[Any]
 # --- locations and racks
 
 LOCATION_SERVERS = (
-    select(func.count()).select_from(Server).where(Server.location_id == Location.id).correlate(Location).scalar_subquery()
+    select(func.count())
+    .select_from(Server)
+    .where(Server.location_id == Location.id)
+    .correlate(Location)
+    .scalar_subquery()
 )
 LOCATION_FIELDS: Fields = {
     "id": Field(Location.id, FieldKind.INTEGER),
@@ -228,9 +261,19 @@ LOCATION_FIELDS: Fields = {
     "notes": Field(Location.notes, FieldKind.TEXT),
     "server_count": Field(LOCATION_SERVERS, FieldKind.INTEGER),
 }
-RACK_DEVICES = select(func.count()).select_from(Server).where(Server.rack_id == Rack.id).correlate(Rack).scalar_subquery()
+RACK_DEVICES = (
+    select(func.count())
+    .select_from(Server)
+    .where(Server.rack_id == Rack.id)
+    .correlate(Rack)
+    .scalar_subquery()
+)
 RACK_UNITS = (
-    select(func.count(Server.unit)).select_from(Server).where(Server.rack_id == Rack.id).correlate(Rack).scalar_subquery()
+    select(func.count(Server.unit))
+    .select_from(Server)
+    .where(Server.rack_id == Rack.id)
+    .correlate(Rack)
+    .scalar_subquery()
 )
 RACK_FIELDS: Fields = {
     "id": Field(Rack.id, FieldKind.INTEGER),
@@ -242,13 +285,13 @@ RACK_FIELDS: Fields = {
 }
 
 
-async def location_page(session: AsyncSession, params: ListParams) -> Page[Row[Any]]:
+async def location_page(session: AsyncSession, params: ListParams) -> Page[AnyRow]:
     """Locations with the number of servers in each."""
     query = select(Location, LOCATION_SERVERS.label("server_count"))
     return await fetch_page(session, query, params, LOCATION_FIELDS, tie_breaker=Location.id)
 
 
-async def rack_page(session: AsyncSession, params: ListParams) -> Page[Row[Any]]:
+async def rack_page(session: AsyncSession, params: ListParams) -> Page[AnyRow]:
     """Racks with the number of devices in each."""
     query = select(Rack, RACK_DEVICES.label("device_count"), RACK_UNITS.label("used_units"))
     return await fetch_page(session, query, params, RACK_FIELDS, tie_breaker=Rack.id)
@@ -270,8 +313,12 @@ async def rack_by_id(session: AsyncSession, rack_id: int) -> Rack:
     return rack
 
 
-async def devices_of(session: AsyncSession, rack: Rack) -> AsyncIterator[Row[Any]]:
+async def devices_of(session: AsyncSession, rack: Rack) -> AsyncIterator[AnyRow]:
     """What stands in a rack, from the top."""
-    query = select(Server.id, Server.name, Server.unit).where(Server.rack_id == rack.id).order_by(Server.unit.desc())
+    query = (
+        select(Server.id, Server.name, Server.unit)
+        .where(Server.rack_id == rack.id)
+        .order_by(Server.unit.desc())
+    )
     for row in await session.execute(query):
         yield row

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, StringConstraints
-from sqlalchemy import Row
 
+from rackhand.db import AnyRow
 from rackhand.http import words
 from rackhand.http.wire import Body, BodyId, wire_time
 from rackhand.servers.queries import Related
@@ -53,8 +53,8 @@ class BmcBody(Body):
     """Access to a BMC; without `port` the driver's usual one; `password` is stored encrypted and never shown."""
 
     driver: Text = Field(examples=["ipmi"], validation_alias=AliasChoices("driver", "type"))
-    host: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9_.:\-]+$")] = Field(
-        examples=["192.0.2.11"], validation_alias=AliasChoices("host", "ip", "address")
+    host: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9_.:\-]+$")] = (
+        Field(examples=["192.0.2.11"], validation_alias=AliasChoices("host", "ip", "address"))
     )
     port: Port | None = None
     user: Text = Field("", examples=["ADMIN"], validation_alias=AliasChoices("user", "username", "login"))
@@ -134,13 +134,17 @@ class OwnerBody(Body):
 class SwitchBody(Body):
     """Whether something holds."""
 
-    value: bool = Field(default=True, validation_alias=AliasChoices("value", "maintenance", "is_protected", "protected"))
+    value: bool = Field(
+        default=True, validation_alias=AliasChoices("value", "maintenance", "is_protected", "protected")
+    )
 
 
 class QuarantineBody(Body):
     """Why a server must not be given away."""
 
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=1000)] = Field(examples=["disk 2 failed its wipe"])
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=1000)] = Field(
+        examples=["disk 2 failed its wipe"]
+    )
 
 
 class ImportBody(Body):
@@ -185,13 +189,13 @@ class EditRack(Body):
 # --- answers
 
 
-def server_rows(rows: Sequence[Row[Any]], related: Related, *, for_admin: bool) -> Iterator[dict[str, object]]:
+def server_rows(rows: Sequence[AnyRow], related: Related, *, for_admin: bool) -> Iterator[dict[str, object]]:
     """Full rows, one after the other."""
     for row in rows:
         yield server_row(row, related, for_admin=for_admin)
 
 
-def server_row(row: Row[Any], related: Related, *, for_admin: bool) -> dict[str, object]:
+def server_row(row: AnyRow, related: Related, *, for_admin: bool) -> dict[str, object]:
     """A server with all that is known of it; how to reach its BMC is for administrators."""
     answer: dict[str, object] = {
         "id": row.id,
@@ -240,7 +244,7 @@ def server_row(row: Row[Any], related: Related, *, for_admin: bool) -> dict[str,
     return answer
 
 
-def _operation(row: Row[Any]) -> dict[str, object]:
+def _operation(row: AnyRow) -> dict[str, object]:
     """The last operation; a server that never had one says `ok`, for that is what billing waits for (api-facts 4)."""
     if row.last_task_id is None:
         return {"id": 0, "name": None, "status": "ok", "status_info": {}, "progress_info": []}
@@ -256,14 +260,14 @@ def _operation(row: Row[Any]) -> dict[str, object]:
     }
 
 
-def _rack_of(row: Row[Any]) -> dict[str, object] | None:
+def _rack_of(row: AnyRow) -> dict[str, object] | None:
     """Never null where a configuration is set: a client reads its name unguarded (api-facts 5.1)."""
     if row.rack_id is None:
         return {"id": None, "name": ""} if row.configuration else None
     return {"id": row.rack_id, "name": row.rack_name}
 
 
-def _bmc_of(row: Row[Any]) -> dict[str, object] | None:
+def _bmc_of(row: AnyRow) -> dict[str, object] | None:
     if row.bmc_driver is None:
         return None
     return {
@@ -292,7 +296,7 @@ def disk_row(disk: Any) -> dict[str, object]:
     }
 
 
-def location_row(row: Row[Any]) -> dict[str, object]:
+def location_row(row: AnyRow) -> dict[str, object]:
     """A location."""
     location = row[0]
     return {
@@ -304,7 +308,7 @@ def location_row(row: Row[Any]) -> dict[str, object]:
     }
 
 
-def rack_row(row: Row[Any]) -> dict[str, object]:
+def rack_row(row: AnyRow) -> dict[str, object]:
     """A rack."""
     rack = row[0]
     return {
@@ -319,6 +323,6 @@ def rack_row(row: Row[Any]) -> dict[str, object]:
     }
 
 
-def stock_row(row: Row[Any]) -> Mapping[str, object]:
+def stock_row(row: AnyRow) -> Mapping[str, object]:
     """A configuration in stock, as published."""
     return {"configuration": row.configuration, "free_server_count": row.free_server_count}

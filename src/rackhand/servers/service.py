@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rackhand.db import utcnow
-from rackhand.errors import Conflict, Forbidden, Invalid, NotFound
+from rackhand.errors import Busy, Conflict, Forbidden, Invalid, NotFound
 from rackhand.events.service import Actor, Subject, record
 from rackhand.hardware.drivers import DRIVERS, validate_settings
 from rackhand.servers.bmc import PASSWORD_PURPOSE
@@ -55,7 +55,9 @@ async def add_server(
     )
     await _check_place(session, server)
     await _save(session, server)
-    record(session, "server.created", f"Server {server.name} was added.", subject=subject_of(server), actor=actor)
+    record(
+        session, "server.created", f"Server {server.name} was added.", subject=subject_of(server), actor=actor
+    )
     return server
 
 
@@ -72,7 +74,7 @@ async def edit_server(
     changes = {name: value for name, value in values.items() if getattr(server, name) != value}
     hard = set(changes) - {"notes", "domain", "is_protected", "barcode"}
     if hard or nics is not None:
-        if not (changes.get("is_protected") is False):
+        if changes.get("is_protected") is not False:
             refuse_protected(server, "changes")
     if "location_id" in changes:
         await _location_for(session, changes["location_id"], None)
@@ -88,7 +90,14 @@ async def edit_server(
         await _check_place(session, server)
         await _save(session, server)
         words = f"Server {server.name} was changed: {', '.join(sorted(changes))}."
-        record(session, "server.changed", words, subject=subject_of(server), actor=actor, data={"changed": changes})
+        record(
+            session,
+            "server.changed",
+            words,
+            subject=subject_of(server),
+            actor=actor,
+            data={"changed": changes},
+        )
 
 
 def _merge(old: Sequence[Nic], new: Sequence[Nic], *, key: str) -> list[Nic]:
@@ -117,7 +126,9 @@ async def delete_server(session: AsyncSession, server: Server, *, actor: Actor) 
             await session.delete(server)
             await session.flush()
     except IntegrityError as error:
-        raise Conflict(f"Server {server.id} is still in use. Release its addresses and connections first.") from error
+        raise Conflict(
+            f"Server {server.id} is still in use. Release its addresses and connections first."
+        ) from error
     record(session, "server.deleted", f"Server {subject.name} was deleted.", subject=subject, actor=actor)
 
 
@@ -125,9 +136,7 @@ async def refuse_busy(session: AsyncSession, server: Server) -> None:
     """Raise `Conflict` while a task holds *server*."""
     running = await active_task_of(session, SUBJECT, server.id)
     if running is not None:
-        raise Conflict(
-            f"Server {server.id} is busy: task {running.id} ({running.name}) is {running.status}. Wait for it or abort it."
-        )
+        raise Busy(f"Server {server.id}", running.id, running.name, running.status)
 
 
 async def give_owner(session: AsyncSession, server: Server, owner_id: int, *, actor: Actor) -> None:
@@ -148,10 +157,19 @@ async def give_owner(session: AsyncSession, server: Server, owner_id: int, *, ac
         .execution_options(synchronize_session=False)
     )
     if not taken.rowcount:  # type: ignore[attr-defined]  # a cursor result
-        raise Conflict(f"Server {server.id} has an owner already. Release it first: DELETE server/{server.id}/owner.")
+        raise Conflict(
+            f"Server {server.id} has an owner already. Release it first: DELETE server/{server.id}/owner."
+        )
     await session.refresh(server, ["owner_id"])
     words = f"Server {server.name} was given to {owner.email}."
-    record(session, "server.owner_given", words, subject=subject_of(server), actor=actor, data={"owner": owner_id})
+    record(
+        session,
+        "server.owner_given",
+        words,
+        subject=subject_of(server),
+        actor=actor,
+        data={"owner": owner_id},
+    )
 
 
 async def take_owner(session: AsyncSession, server: Server, *, actor: Actor) -> None:
@@ -185,7 +203,11 @@ async def quarantine(session: AsyncSession, server: Server, reason: str | None, 
     if server.quarantine_reason == reason:
         return
     server.quarantine_reason = reason
-    kind, words = ("server.quarantined", f"quarantined: {reason}") if reason else ("server.unquarantined", "let out of quarantine.")
+    kind, words = (
+        ("server.quarantined", f"quarantined: {reason}")
+        if reason
+        else ("server.unquarantined", "let out of quarantine.")
+    )
     record(session, kind, f"Server {server.name} was {words}", subject=subject_of(server), actor=actor)
 
 
@@ -269,16 +291,26 @@ async def add_rack(
     place = await _location_for(session, location_id, None)
     rack = Rack(name=name, size=size, notes=notes, location_id=place, created_at=utcnow())
     await _save(session, rack)
-    record(session, "rack.created", f"Rack {name} was added.", subject=Subject("rack", rack.id, name), actor=actor)
+    record(
+        session,
+        "rack.created",
+        f"Rack {name} was added.",
+        subject=Subject("rack", rack.id, name),
+        actor=actor,
+    )
     return rack
 
 
-async def edit_row(session: AsyncSession, row: Location | Rack, values: Mapping[str, Any], *, actor: Actor) -> None:
+async def edit_row(
+    session: AsyncSession, row: Location | Rack, values: Mapping[str, Any], *, actor: Actor
+) -> None:
     """Change a location or a rack."""
     if isinstance(row, Rack) and "size" in values:
         highest = await session.scalar(select(func.max(Server.unit)).where(Server.rack_id == row.id)) or 0
         if values["size"] < highest:
-            raise Conflict(f"Rack {row.name} has a server in unit {highest}; {values['size']} units are too few.")
+            raise Conflict(
+                f"Rack {row.name} has a server in unit {highest}; {values['size']} units are too few."
+            )
     for name, value in values.items():
         setattr(row, name, value)
     await _save(session, row)
@@ -295,7 +327,9 @@ async def delete_row(session: AsyncSession, row: Location | Rack, *, actor: Acto
             await session.delete(row)
             await session.flush()
     except IntegrityError as error:
-        raise Conflict(f"{kind.capitalize()} {name} is not empty. Move or delete what is in it first.") from error
+        raise Conflict(
+            f"{kind.capitalize()} {name} is not empty. Move or delete what is in it first."
+        ) from error
     record(session, f"{kind}.deleted", f"{kind.capitalize()} {name} was deleted.", subject=Subject(kind, row_id, name),
            actor=actor)  # fmt: skip
 
@@ -312,7 +346,9 @@ async def _location_for(session: AsyncSession, location_id: int | None, rack_id:
         return location_id
     ids = (await session.scalars(select(Location.id).order_by(Location.id).limit(2))).all()
     if len(ids) != 1:
-        raise Invalid("location_id: say which one, there is more than one." if ids else "Add a location first.")
+        raise Invalid(
+            "location_id: say which one, there is more than one." if ids else "Add a location first."
+        )
     return ids[0]
 
 
@@ -351,4 +387,6 @@ _CLASHES = (
 
 
 def _clash(message: str) -> str:
-    return next((words for marks, words in _CLASHES if any(mark in message for mark in marks)), "That exists already.")
+    return next(
+        (words for marks, words in _CLASHES if any(mark in message for mark in marks)), "That exists already."
+    )

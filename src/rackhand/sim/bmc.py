@@ -50,7 +50,7 @@ class Reason(StrEnum):
     WRONG_STATE = "wrong_state"
 
 
-class NotAccepted(Exception):  # noqa: N818  # the other half of "accepted"
+class NotAccepted(Exception):  # the other half of "accepted"
     """The BMC does not take a command; each protocol has its own words for *reason*."""
 
     def __init__(self, reason: Reason) -> None:

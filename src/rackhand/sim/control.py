@@ -31,7 +31,7 @@ class ControlledRack(Protocol):
     log: EventLog
 
 
-class Refused(Exception):  # noqa: N818  # an answer, not an accident
+class Refused(Exception):  # an answer, not an accident
     """The request is answered with *status* and one sentence."""
 
     def __init__(self, status: HTTPStatus, message: str) -> None:

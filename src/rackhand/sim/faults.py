@@ -108,7 +108,7 @@ FAULTS: Final[dict[Fault, FaultKind]] = {
 }
 
 
-class BadFault(ValueError):  # noqa: N818  # a caller's mistake, answered with its message
+class BadFault(ValueError):  # a caller's mistake, answered with its message
     """A value or a number of times that the fault does not take; the message is a sentence."""
 
 

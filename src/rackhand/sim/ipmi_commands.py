@@ -65,7 +65,7 @@ RESTORE_POLICIES: Final = {
 }
 
 
-class CommandFailed(Exception):  # noqa: N818  # a completion code, not an accident
+class CommandFailed(Exception):  # a completion code, not an accident
     """The command is answered with *code* and no data."""
 
     def __init__(self, code: Code) -> None:

@@ -50,7 +50,7 @@ REFUSALS: Final = {
 }
 
 
-class Failure(Exception):  # noqa: N818  # an answer, not an accident
+class Failure(Exception):  # an answer, not an accident
     """The request is answered with *message*."""
 
     def __init__(self, message: Message) -> None:

@@ -34,7 +34,9 @@ async def list_tasks(
     """List tasks with their steps; a user sees those of its own servers."""
     page = await queries.page(session, params, visible_to=viewer)
     normal = await queries.normal_durations(session, page.rows)
-    return list_response([task_row(task, normal) for task in page.rows], page.size, await last_notify(session))
+    return list_response(
+        [task_row(task, normal) for task in page.rows], page.size, await last_notify(session)
+    )
 
 
 @router.get("/dci/v3/task/{id}", response_model=dict[str, Any])

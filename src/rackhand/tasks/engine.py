@@ -1,8 +1,8 @@
 """The durable engine: enqueue, run, wait, signal, cancel, undo, take over. The only module that knows DBOS.
 
-One DBOS workflow runs any task. It holds no state of its own: each of its turns calls the step at the cursor of the task's
-row and stores the outcome there, fenced by the turn's number. A turn that runs again after a crash, or on a second worker,
-finds its outcome in the row and acts no second time.
+One DBOS workflow runs any task. It holds no state of its own: each of its turns calls the step at the cursor of
+the task's row and stores the outcome there, fenced by the turn's number. A turn that runs again after a crash, or
+on a second worker, finds its outcome in the row and acts no second time.
 """
 
 import asyncio
@@ -135,7 +135,7 @@ class Engine:
             if winner is None:
                 raise Conflict(f"{subject.name} was taken by another task this moment. Try again.") from error
             raise _busy(subject, winner) from error
-        subject.last_task_id = task.id
+        subject.note_task(task.id)
         turns.record(
             session, task, "task.queued", f"{operation.title} of {subject.name} was requested.", actor
         )

@@ -15,14 +15,30 @@ from rackhand.vault import Vault
 
 
 class Subject(Protocol):
-    """What a task works on; its row names its last task, so that lists show it without a search."""
+    """What a task works on."""
 
-    id: int
-    name: str
-    owner_id: int | None
-    last_task_id: int | None
-    location_id: int
-    model: str
+    @property
+    def id(self) -> int:
+        """Its number."""
+
+    @property
+    def name(self) -> str:
+        """Its name, for the history."""
+
+    @property
+    def owner_id(self) -> int | None:
+        """Who may see its tasks."""
+
+    @property
+    def location_id(self) -> int:
+        """Whose workers run its tasks."""
+
+    @property
+    def model(self) -> str:
+        """Its kind: how long a step takes is compared among equals."""
+
+    def note_task(self, task_id: int) -> None:
+        """Keep the number of its last task in its row, so that lists show it without a search."""
 
 
 S = TypeVar("S", bound=Subject)
@@ -41,7 +57,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Wait:
-    """The step waits for the world: it is called again at a signal, every `every`, and at its deadline for the last time.
+    """The step waits for the world: it is called again at a signal, every `every`, and last at its deadline.
 
     Nothing is held meanwhile, neither a worker nor a transaction.
     """

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
-from typing import Any
 
-from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
+from rackhand.db import AnySelect
 from rackhand.errors import NotFound
 from rackhand.http import words
 from rackhand.http.lists import ListParams, Page, fetch_page
@@ -48,7 +48,7 @@ class NormalDuration:
     samples: int
 
 
-def _visible(query: Select[Any], viewer: User) -> Select[Any]:
+def _visible(query: AnySelect, viewer: User) -> AnySelect:
     return query if viewer.is_admin else query.where(Task.owner_id == viewer.id)
 
 
@@ -71,7 +71,11 @@ async def steps_of(session: AsyncSession, task_ids: Sequence[int]) -> dict[int, 
     """Steps of several tasks, in order."""
     steps: dict[int, list[TaskStep]] = {}
     if task_ids:
-        query = select(TaskStep).where(TaskStep.task_id.in_(task_ids)).order_by(TaskStep.task_id, TaskStep.position)
+        query = (
+            select(TaskStep)
+            .where(TaskStep.task_id.in_(task_ids))
+            .order_by(TaskStep.task_id, TaskStep.position)
+        )
         for step in await session.scalars(query):
             steps.setdefault(step.task_id, []).append(step)
     return steps

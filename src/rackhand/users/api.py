@@ -69,7 +69,13 @@ async def _exchange_key(request: Request, session: Session, key: str) -> tokens.
     user = await tokens.use_login_key(session, key)
     address = client_address(request)
     actor = Actor(user.id, user.email, address, request_id(request))
-    record(session, "user.signed_in", f"{user.email} signed in with a key.", subject=Subject("user", user.id, user.email), actor=actor)
+    record(
+        session,
+        "user.signed_in",
+        f"{user.email} signed in with a key.",
+        subject=Subject("user", user.id, user.email),
+        actor=actor,
+    )
     return await tokens.open_session(session, user, address=address)
 
 
@@ -99,7 +105,9 @@ async def enter_with_key(request: Request, key: str) -> Response:
 
 @router.post("/auth/v4/user/{user}/key")
 @router.post("/auth/v3/user/{user}/key")
-async def create_key(user: str, session: Session, admin: Admin, actor: CurrentActor, _body: Body | None = None) -> KeyAnswer:
+async def create_key(
+    user: str, session: Session, admin: Admin, actor: CurrentActor, _body: Body | None = None
+) -> KeyAnswer:
     """Make a key with which somebody signs in as that user once, within the hour."""
     found = await queries.by_id_or_email(session, user, visible_to=admin)
     if found.is_admin and found.id != admin.id:
@@ -111,10 +119,16 @@ async def create_key(user: str, session: Session, admin: Admin, actor: CurrentAc
 
 
 @router.post("/auth/v4/token", status_code=201)
-async def create_token(request: Request, session: Session, user: CurrentUser, actor: CurrentActor, body: CreateApiToken) -> TokenAnswer:
+async def create_token(
+    request: Request, session: Session, user: CurrentUser, actor: CurrentActor, body: CreateApiToken
+) -> TokenAnswer:
     """Make a long-lived token for a program."""
     issued = await tokens.create_api_token(
-        session, user, expires_at=body.expires_at, description=body.description, address=client_address(request)
+        session,
+        user,
+        expires_at=body.expires_at,
+        description=body.description,
+        address=client_address(request),
     )
     message = f"API token {issued.id} of {user.email} was made."
     record(session, "user.token_created", message, subject=service.subject_of(user), actor=actor)
@@ -146,7 +160,13 @@ async def delete_token(token: str, session: Session, user: CurrentUser, actor: C
     if found is None or not (user.is_admin or found.user_id == user.id):
         raise NotFound("There is no such session or token.")
     await session.execute(delete(Token).where(Token.id == found.id))
-    record(session, "user.token_revoked", f"Token {found.id} was revoked.", subject=Subject("user", found.user_id, "", found.user_id), actor=actor)
+    record(
+        session,
+        "user.token_revoked",
+        f"Token {found.id} was revoked.",
+        subject=Subject("user", found.user_id, "", found.user_id),
+        actor=actor,
+    )
     return IdAnswer(id=found.id)
 
 
@@ -155,7 +175,9 @@ async def show_session(request: Request, user: CurrentUser) -> Response:
     """Show the session in use."""
     token: Token | None = request.state.token
     row = token_row(token) if token else {"id": 0, "kind": "internal"}
-    return json_response({**row, "user": user.id, "email": user.email, "roles": [user.role], "confirmed": True})
+    return json_response(
+        {**row, "user": user.id, "email": user.email, "roles": [user.role], "confirmed": True}
+    )
 
 
 @router.get("/auth/v4/whoami", response_model=dict[str, Any])
@@ -169,7 +191,13 @@ async def set_token_ttl(session: Session, _admin: Admin, actor: CurrentActor, bo
     """Set the minutes that an unused session lasts; sessions in use get it with their next call."""
     ttl = await tokens.set_token_ttl(session, body.value)
     minutes = str(int(ttl.total_seconds() // 60))
-    record(session, "setting.changed", f"Sessions last {minutes} minutes.", subject=Subject("setting", None, tokens.TTL_SETTING), actor=actor)
+    record(
+        session,
+        "setting.changed",
+        f"Sessions last {minutes} minutes.",
+        subject=Subject("setting", None, tokens.TTL_SETTING),
+        actor=actor,
+    )
     return json_response({"name": tokens.TTL_SETTING, "value": minutes})
 
 
@@ -182,7 +210,9 @@ async def show_token_ttl(session: Session, _admin: Admin) -> Response:
 
 @router.post("/auth/v4/public/token/{token}/change_password")
 @router.post("/auth/v4/public/token/{token}/invite_user")
-async def change_password_by_token(request: Request, token: str, session: Session, body: ChangePassword) -> IdAnswer:
+async def change_password_by_token(
+    request: Request, token: str, session: Session, body: ChangePassword
+) -> IdAnswer:
     """Set the password of the account that a single-use key or a session belongs to (invitation, first sign-in)."""
     found = await tokens.find(session, token)
     user = found.user if found else await tokens.use_login_key(session, token)
@@ -248,14 +278,18 @@ async def create_user(session: Session, _admin: Admin, actor: CurrentActor, body
 
 @user_router.post("/user/{id}")
 @account_router.post("/account/{id}")
-async def edit_user(id: ObjectId, session: Session, viewer: CurrentUser, actor: CurrentActor, body: EditUser) -> IdAnswer:
+async def edit_user(
+    id: ObjectId, session: Session, viewer: CurrentUser, actor: CurrentActor, body: EditUser
+) -> IdAnswer:
     """Change an account; a user may change its own name and telephone number."""
     user = await queries.by_id(session, id, visible_to=viewer)
     return await _edit(session, user, viewer, actor, body)
 
 
 @router.post("/auth/v4/user/{user}")
-async def edit_auth_user(user: str, session: Session, viewer: CurrentUser, actor: CurrentActor, body: EditUser) -> IdAnswer:
+async def edit_auth_user(
+    user: str, session: Session, viewer: CurrentUser, actor: CurrentActor, body: EditUser
+) -> IdAnswer:
     """Change an account by number or e-mail address."""
     found = await queries.by_id_or_email(session, user, visible_to=viewer)
     return await _edit(session, found, viewer, actor, body)
@@ -263,7 +297,9 @@ async def edit_auth_user(user: str, session: Session, viewer: CurrentUser, actor
 
 async def _edit(session: Session, user: User, viewer: User, actor: Actor, body: EditUser) -> IdAnswer:
     if not viewer.is_admin and (body.email, body.role, body.vlans_per_user, body.password) != (None,) * 4:
-        raise Forbidden("You may change your name and telephone number here, and your password at …/password.")
+        raise Forbidden(
+            "You may change your name and telephone number here, and your password at …/password."
+        )
     if body.password is not None:
         await service.set_password(session, user, body.password.get_secret_value(), actor=actor)
     await service.edit_user(
@@ -299,7 +335,9 @@ async def delete_auth_user(user: str, session: Session, admin: Admin, actor: Cur
 @user_router.post("/user/{user}/block")
 @account_router.post("/account/{user}/block")
 @router.post("/auth/v4/user/{user}/suspend")
-async def block_user(user: str, session: Session, admin: Admin, actor: CurrentActor, _body: Body | None = None) -> IdAnswer:
+async def block_user(
+    user: str, session: Session, admin: Admin, actor: CurrentActor, _body: Body | None = None
+) -> IdAnswer:
     """Keep an account out; its sessions end at once."""
     found = await queries.by_id_or_email(session, user, visible_to=admin)
     await service.block(session, found, actor=actor)
@@ -309,7 +347,9 @@ async def block_user(user: str, session: Session, admin: Admin, actor: CurrentAc
 @user_router.post("/user/{user}/unblock")
 @account_router.post("/account/{user}/unblock")
 @router.post("/auth/v4/user/{user}/resume")
-async def unblock_user(user: str, session: Session, admin: Admin, actor: CurrentActor, _body: Body | None = None) -> IdAnswer:
+async def unblock_user(
+    user: str, session: Session, admin: Admin, actor: CurrentActor, _body: Body | None = None
+) -> IdAnswer:
     """Let an account in again."""
     found = await queries.by_id_or_email(session, user, visible_to=admin)
     await service.unblock(session, found, actor=actor)
@@ -320,7 +360,12 @@ async def unblock_user(user: str, session: Session, admin: Admin, actor: Current
 @account_router.post("/account/{user}/password")
 @router.post("/auth/v4/user/{user}/password")
 async def change_password(
-    request: Request, user: str, session: Session, viewer: CurrentUser, actor: CurrentActor, body: ChangePassword
+    request: Request,
+    user: str,
+    session: Session,
+    viewer: CurrentUser,
+    actor: CurrentActor,
+    body: ChangePassword,
 ) -> IdAnswer:
     """Set a password; a user who changes its own says the old one too."""
     found = await queries.by_id_or_email(session, user, visible_to=viewer)
@@ -347,7 +392,9 @@ async def list_ssh_keys(user: str, session: Session, viewer: CurrentUser) -> Res
 
 @router.post("/auth/v3/user/{user}/sshkey")
 @router.post("/auth/v4/user/{user}/sshkey")
-async def add_ssh_key(user: str, session: Session, viewer: CurrentUser, actor: CurrentActor, body: AddSshKey) -> IdAnswer:
+async def add_ssh_key(
+    user: str, session: Session, viewer: CurrentUser, actor: CurrentActor, body: AddSshKey
+) -> IdAnswer:
     """Add a public key to an account."""
     found = await queries.by_id_or_email(session, user, visible_to=viewer)
     key = await service.add_ssh_key(session, found, name=body.name, public_key=body.ssh_pub_key, actor=actor)
@@ -356,11 +403,10 @@ async def add_ssh_key(user: str, session: Session, viewer: CurrentUser, actor: C
 
 @router.delete("/auth/v3/user/{user}/sshkey/{key}")
 @router.delete("/auth/v4/user/{user}/sshkey/{key}")
-async def delete_ssh_key(user: str, key: ObjectId, session: Session, viewer: CurrentUser, actor: CurrentActor) -> IdAnswer:
+async def delete_ssh_key(
+    user: str, key: ObjectId, session: Session, viewer: CurrentUser, actor: CurrentActor
+) -> IdAnswer:
     """Remove a public key from an account."""
     found = await queries.by_id_or_email(session, user, visible_to=viewer)
     await service.delete_ssh_key(session, found, key, actor=actor)
     return IdAnswer(id=key)
-
-
-

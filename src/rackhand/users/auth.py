@@ -74,14 +74,18 @@ async def authenticate(request: Request, session: AsyncSession) -> User:
     if not text:
         user = await _internal_user(request, session)
         if user is None:
-            raise Unauthenticated("Sign in first: POST /auth/v4/public/token, then send the token as x-xsrf-token.")
+            raise Unauthenticated(
+                "Sign in first: POST /auth/v4/public/token, then send the token as x-xsrf-token."
+            )
         request.state.user, request.state.token = user, None
         return user
     token = await tokens.find(session, text)
     if token is None:
         raise Unauthenticated("The session is unknown or expired. Sign in again.")
     if is_ambient and request.method not in SAFE_METHODS:
-        raise Forbidden(f"A change with nothing but a cookie is refused. Send {TOKEN_HEADER} or {BOX_HEADER} as well.")
+        raise Forbidden(
+            f"A change with nothing but a cookie is refused. Send {TOKEN_HEADER} or {BOX_HEADER} as well."
+        )
     if tokens.needs_touch(token):
         if request.method in SAFE_METHODS:
             async with services.db.write() as writing:
@@ -99,7 +103,12 @@ async def _internal_user(request: Request, session: AsyncSession) -> User | None
     address = client_address(request)
     if address and not (_is_ip(address) and ipaddress.ip_address(address).is_loopback):
         return None
-    query = select(User).where(User.role == Role.ADMIN, User.state == AccountState.ACTIVE).order_by(User.id).limit(1)
+    query = (
+        select(User)
+        .where(User.role == Role.ADMIN, User.state == AccountState.ACTIVE)
+        .order_by(User.id)
+        .limit(1)
+    )
     return (await session.scalars(query)).one_or_none()
 
 

@@ -1,11 +1,11 @@
 """Reading accounts."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import Row, Select, column, func, select, table
+from sqlalchemy import Select, column, func, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from rackhand.db import AnyRow, AnySelect
 from rackhand.errors import NotFound
 from rackhand.http.lists import ListParams, Page, fetch_page
 from rackhand.http.where import Field, FieldKind, Fields
@@ -15,7 +15,11 @@ from rackhand.users.model import SshKey, Token, User
 # Counted by name: the slice of servers stands above this one.
 _server = table("server", column("owner_id"))
 SERVER_COUNT = (
-    select(func.count()).select_from(_server).where(_server.c.owner_id == User.id).correlate(User).scalar_subquery()
+    select(func.count())
+    .select_from(_server)
+    .where(_server.c.owner_id == User.id)
+    .correlate(User)
+    .scalar_subquery()
 )
 
 FIELDS: Fields = {
@@ -36,16 +40,16 @@ def _rows() -> Select[User, int]:
     return select(User, SERVER_COUNT.label("server_count"))
 
 
-def _visible(query: Select[Any], viewer: User) -> Select[Any]:
+def _visible(query: AnySelect, viewer: User) -> AnySelect:
     return query if viewer.is_admin else query.where(User.id == viewer.id)
 
 
-async def page(session: AsyncSession, params: ListParams, *, visible_to: User) -> Page[Row[Any]]:
+async def page(session: AsyncSession, params: ListParams, *, visible_to: User) -> Page[AnyRow]:
     """Accounts with the number of servers each owns; a user sees only itself."""
     return await fetch_page(session, _visible(_rows(), visible_to), params, FIELDS, tie_breaker=User.id)
 
 
-async def row_by_id(session: AsyncSession, user_id: int, *, visible_to: User) -> Row[Any]:
+async def row_by_id(session: AsyncSession, user_id: int, *, visible_to: User) -> AnyRow:
     """One account with its number of servers."""
     query = _visible(_rows().where(User.id == user_id), visible_to)
     found = (await session.execute(query)).one_or_none()

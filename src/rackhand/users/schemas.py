@@ -1,16 +1,23 @@
 """Bodies and rows of the auth service and of accounts."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, Field, SecretStr, StringConstraints
-from sqlalchemy import Row
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    StringConstraints,
+)
 
-from rackhand.db import utcnow
+from rackhand.db import AnyRow, utcnow
 from rackhand.http import words
 from rackhand.http.wire import Body, BodyId, wire_time
-from rackhand.users.model import SshKey, Token, User
 from rackhand.users.model import Role as UserRole
+from rackhand.users.model import SshKey, Token, User
 from rackhand.users.service import MAX_PASSWORD, MAX_VLANS
 from rackhand.users.tokens import IssuedToken
 
@@ -77,9 +84,7 @@ class CreateUser(Body):
     full_name: Text = Field("", examples=["name"])
     password: Password
     phone_number: Text = Field("", examples=["phone"])
-    role: RoleWord = Field(
-        UserRole.USER, validation_alias=AliasChoices("role", "roles"), examples=["@user"]
-    )
+    role: RoleWord = Field(UserRole.USER, validation_alias=AliasChoices("role", "roles"), examples=["@user"])
     vlans_per_user: int = Field(5, ge=0, le=MAX_VLANS)
 
 
@@ -123,9 +128,17 @@ class TokenAnswer(BaseModel):
     @classmethod
     def of(cls, issued: IssuedToken) -> "TokenAnswer":
         """As answered on sign-in."""
-        left = None if issued.expires_at is None else max(0, round((issued.expires_at - utcnow()).total_seconds()))
+        left = (
+            None
+            if issued.expires_at is None
+            else max(0, round((issued.expires_at - utcnow()).total_seconds()))
+        )
         return cls(
-            id=issued.id, token=issued.token, expires_at=wire_time(issued.expires_at), expires_in=left, confirmed=True
+            id=issued.id,
+            token=issued.token,
+            expires_at=wire_time(issued.expires_at),
+            expires_in=left,
+            confirmed=True,
         )
 
 
@@ -141,7 +154,7 @@ class KeyAnswer(BaseModel):
     key: str
 
 
-def user_row(row: Row[Any]) -> dict[str, object]:
+def user_row(row: AnyRow) -> dict[str, object]:
     """An account of `dci/v3/user`: `roles` is a string there, as published."""
     user: User = row[0]
     return {
@@ -157,7 +170,7 @@ def user_row(row: Row[Any]) -> dict[str, object]:
     }
 
 
-def account_row(row: Row[Any]) -> dict[str, object]:
+def account_row(row: AnyRow) -> dict[str, object]:
     """An account of `vm/v3/account`: `roles` is an array there."""
     return {**user_row(row), "roles": [row[0].role]}
 

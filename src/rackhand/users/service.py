@@ -68,7 +68,13 @@ async def create_user(
         created_at=utcnow(),
     )
     await _save(session, user)
-    record(session, "user.created", f"Account {user.email} was created as {role}.", subject=subject_of(user), actor=actor)
+    record(
+        session,
+        "user.created",
+        f"Account {user.email} was created as {role}.",
+        subject=subject_of(user),
+        actor=actor,
+    )
     return user
 
 
@@ -93,7 +99,11 @@ async def edit_user(
     if email is not None and (email := normalise_email(email)) != user.email:
         user.email = email
         changed.append("email")
-    for name, value in (("full_name", full_name), ("phone_number", phone_number), ("vlans_per_user", vlans_per_user)):
+    for name, value in (
+        ("full_name", full_name),
+        ("phone_number", phone_number),
+        ("vlans_per_user", vlans_per_user),
+    ):
         if value is not None and value != getattr(user, name):
             setattr(user, name, value)
             changed.append(name)
@@ -103,13 +113,21 @@ async def edit_user(
         record(session, "user.edited", message, subject=subject_of(user), actor=actor)
 
 
-async def set_password(session: AsyncSession, user: User, password: str, *, actor: Actor, keep_token: int | None = None) -> None:
+async def set_password(
+    session: AsyncSession, user: User, password: str, *, actor: Actor, keep_token: int | None = None
+) -> None:
     """Change a password; every other session of the account ends. One administrator cannot change another's."""
     if user.is_admin and actor.user_id not in {None, user.id}:
         raise Forbidden("An administrator cannot change the password of another one.")
     user.password_hash = await hash_password(check_password(password))
     await tokens.revoke_all(session, user, except_id=keep_token)
-    record(session, "user.password_changed", f"The password of {user.email} was changed.", subject=subject_of(user), actor=actor)
+    record(
+        session,
+        "user.password_changed",
+        f"The password of {user.email} was changed.",
+        subject=subject_of(user),
+        actor=actor,
+    )
 
 
 async def block(session: AsyncSession, user: User, *, actor: Actor) -> None:
@@ -119,7 +137,9 @@ async def block(session: AsyncSession, user: User, *, actor: Actor) -> None:
     await _keep_an_admin(session, user, actor, "be blocked")
     user.state = AccountState.BLOCKED
     await tokens.revoke_all(session, user)
-    record(session, "user.blocked", f"Account {user.email} was blocked.", subject=subject_of(user), actor=actor)
+    record(
+        session, "user.blocked", f"Account {user.email} was blocked.", subject=subject_of(user), actor=actor
+    )
 
 
 async def unblock(session: AsyncSession, user: User, *, actor: Actor) -> None:
@@ -127,7 +147,13 @@ async def unblock(session: AsyncSession, user: User, *, actor: Actor) -> None:
     if user.state == AccountState.ACTIVE:
         return
     user.state = AccountState.ACTIVE
-    record(session, "user.unblocked", f"Account {user.email} was unblocked.", subject=subject_of(user), actor=actor)
+    record(
+        session,
+        "user.unblocked",
+        f"Account {user.email} was unblocked.",
+        subject=subject_of(user),
+        actor=actor,
+    )
 
 
 async def delete_user(session: AsyncSession, user: User, *, actor: Actor) -> None:
@@ -138,7 +164,9 @@ async def delete_user(session: AsyncSession, user: User, *, actor: Actor) -> Non
         async with session.begin_nested():
             await session.execute(delete(User).where(User.id == user.id))
     except IntegrityError as error:
-        raise Conflict(f"Account {user.email} still owns servers or other objects. Release them first.") from error
+        raise Conflict(
+            f"Account {user.email} still owns servers or other objects. Release them first."
+        ) from error
     session.expunge(user)
     record(session, "user.deleted", f"Account {subject.name} was deleted.", subject=subject, actor=actor)
 
@@ -190,11 +218,17 @@ def parse_ssh_key(text: str) -> ParsedKey:
     return ParsedKey(f"{words[0]} {words[1]} {comment}".strip(), f"SHA256:{digest}")
 
 
-async def add_ssh_key(session: AsyncSession, user: User, *, name: str, public_key: str, actor: Actor) -> SshKey:
+async def add_ssh_key(
+    session: AsyncSession, user: User, *, name: str, public_key: str, actor: Actor
+) -> SshKey:
     """Keep a public key of *user*; the same key twice is a conflict."""
     parsed = parse_ssh_key(public_key)
     key = SshKey(
-        user_id=user.id, name=name, public_key=parsed.text, fingerprint=parsed.fingerprint, created_at=utcnow()
+        user_id=user.id,
+        name=name,
+        public_key=parsed.text,
+        fingerprint=parsed.fingerprint,
+        created_at=utcnow(),
     )
     try:
         async with session.begin_nested():
@@ -202,7 +236,13 @@ async def add_ssh_key(session: AsyncSession, user: User, *, name: str, public_ke
             await session.flush()
     except IntegrityError as error:
         raise Conflict(f"The key {parsed.fingerprint} is there already.") from error
-    record(session, "user.ssh_key_added", f"SSH key {name!r} of {user.email} was added.", subject=subject_of(user), actor=actor)
+    record(
+        session,
+        "user.ssh_key_added",
+        f"SSH key {name!r} of {user.email} was added.",
+        subject=subject_of(user),
+        actor=actor,
+    )
     return key
 
 
@@ -212,4 +252,10 @@ async def delete_ssh_key(session: AsyncSession, user: User, key_id: int, *, acto
     if key is None or key.user_id != user.id:
         raise NotFound(f"{user.email} has no SSH key {key_id}.")
     await session.delete(key)
-    record(session, "user.ssh_key_deleted", f"SSH key {key.name!r} of {user.email} was deleted.", subject=subject_of(user), actor=actor)
+    record(
+        session,
+        "user.ssh_key_deleted",
+        f"SSH key {key.name!r} of {user.email} was deleted.",
+        subject=subject_of(user),
+        actor=actor,
+    )

@@ -20,7 +20,9 @@ PER_ACCOUNT = 50
 REFUSED = "The e-mail address or the password is wrong."
 
 
-async def sign_in(db: Database, *, email: str, password: str, address: str, request_id: str | None) -> tokens.IssuedToken:
+async def sign_in(
+    db: Database, *, email: str, password: str, address: str, request_id: str | None
+) -> tokens.IssuedToken:
     """Check the password and open a session.
 
     The hash is computed between two transactions: it takes long, on purpose.
@@ -41,7 +43,13 @@ async def sign_in(db: Database, *, email: str, password: str, address: str, requ
             own = (SignInFailure.email == email, SignInFailure.address == address)
             await session.execute(delete(SignInFailure).where(*own))
             actor = Actor(user.id, user.email, address, request_id)
-            record(session, "user.signed_in", f"{user.email} signed in.", subject=Subject("user", user.id, user.email), actor=actor)
+            record(
+                session,
+                "user.signed_in",
+                f"{user.email} signed in.",
+                subject=Subject("user", user.id, user.email),
+                actor=actor,
+            )
             return await tokens.open_session(session, user, address=address)
     raise Unauthenticated(REFUSED)
 
@@ -58,7 +66,9 @@ async def _refuse_guessers(session: AsyncSession, user: User | None, *, email: s
     failures = (await session.execute(counts)).one()
     known = False
     if user is not None and failures.account >= PER_ACCOUNT:
-        query = select(KnownAddress.id).where(KnownAddress.user_id == user.id, KnownAddress.address == address)
+        query = select(KnownAddress.id).where(
+            KnownAddress.user_id == user.id, KnownAddress.address == address
+        )
         known = (await session.execute(query)).first() is not None
     if (
         failures.both >= PER_ACCOUNT_AND_ADDRESS

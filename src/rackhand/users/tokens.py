@@ -128,7 +128,11 @@ async def create_login_key(session: AsyncSession, user: User) -> str:
 
 async def use_login_key(session: AsyncSession, text: str) -> User:
     """Take a key out of use and return its user; of two that try at once, one gets it."""
-    query = delete(LoginKey).where(LoginKey.key_hash == hash_token(text)).returning(LoginKey.user_id, LoginKey.expires_at)
+    query = (
+        delete(LoginKey)
+        .where(LoginKey.key_hash == hash_token(text))
+        .returning(LoginKey.user_id, LoginKey.expires_at)
+    )
     found = (await session.execute(query)).one_or_none()
     user = await session.get(User, found.user_id) if found and found.expires_at > utcnow() else None
     if user is None or user.state != AccountState.ACTIVE:

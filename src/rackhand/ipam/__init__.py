@@ -1,0 +1,1 @@
+"""Address management: networks, pools, and which server has which address."""

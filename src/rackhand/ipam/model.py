@@ -1,0 +1,204 @@
+"""Tables of address management.
+
+Addresses are stored as `allocation.key_of` gives them, so both databases compare and sort them by number. Every address
+belongs to the innermost network that holds it.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from ipaddress import ip_network
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from rackhand.db import Base, Id
+from rackhand.ipam.allocation import IPAddress, IPNetwork, Span, address_of, parse_address, span_between
+
+PUBLIC = "public"
+
+
+class AddressStatus(StrEnum):
+    """Where an address stands between free, which has no row, and a server. These are the words on the wire too.
+
+    Published is `allocating` alone; the others are guesses (api-facts 6.1). `extended`, a word of clients, is none of ours.
+    """
+
+    ALLOCATING = "allocating"
+    ALLOCATED = "allocated"
+    REMOVING = "removing"
+    PROBLEM = "problem"
+    SPECIAL = "special"
+    QUARANTINED = "quarantined"
+
+
+class Userspace(Base):
+    """A space of addresses in which each exists once; two spaces may hold the same private network."""
+
+    __tablename__ = "ip_userspace"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    note: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[datetime]
+
+
+class Network(Base):
+    """A network; `parent_id` is the smallest other one of its space that holds it."""
+
+    __tablename__ = "ip_network"
+    __table_args__ = (
+        UniqueConstraint("userspace_id", "first", "prefix_length"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    userspace_id: Mapped[int] = mapped_column(ForeignKey("ip_userspace.id", ondelete="RESTRICT"))
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("ip_network.id", ondelete="RESTRICT"), index=True)
+    cidr: Mapped[str]
+    version: Mapped[int]
+    prefix_length: Mapped[int]
+    first: Mapped[bytes]
+    last: Mapped[bytes]
+    gateway: Mapped[str] = mapped_column(default="")
+    vlan: Mapped[str] = mapped_column(default="")
+    note: Mapped[str] = mapped_column(default="")
+    location_id: Mapped[int | None] = mapped_column(ForeignKey("location.id", ondelete="RESTRICT"), index=True)
+    created_at: Mapped[datetime]
+
+    @property
+    def network(self) -> IPNetwork:
+        """The network as a value."""
+        return ip_network(self.cidr)
+
+    @property
+    def span(self) -> Span:
+        """All its addresses."""
+        return span_between(self.first, self.last)
+
+    @property
+    def gateway_address(self) -> IPAddress | None:
+        """The gateway as a value."""
+        return parse_address(self.gateway) if self.gateway else None
+
+
+class Pool(Base):
+    """Ranges from which servers get addresses; a rack, else a location, may have pools of its own.
+
+    Users may take addresses of public pools themselves, as far as their quota goes.
+    """
+
+    __tablename__ = "ip_pool"
+    __table_args__ = (UniqueConstraint("userspace_id", "name"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    userspace_id: Mapped[int] = mapped_column(ForeignKey("ip_userspace.id", ondelete="RESTRICT"))
+    name: Mapped[str]
+    note: Mapped[str] = mapped_column(default="")
+    is_public: Mapped[bool] = mapped_column(default=False)
+    location_id: Mapped[int | None] = mapped_column(ForeignKey("location.id", ondelete="RESTRICT"), index=True)
+    rack_id: Mapped[int | None] = mapped_column(ForeignKey("rack.id", ondelete="RESTRICT"), index=True)
+    created_at: Mapped[datetime]
+
+
+class Range(Base):
+    """Some addresses of a pool; those of one pool do not overlap."""
+
+    __tablename__ = "ip_range"
+    __table_args__ = (Index(None, "pool_id", "first"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    userspace_id: Mapped[int] = mapped_column(ForeignKey("ip_userspace.id", ondelete="RESTRICT"))
+    pool_id: Mapped[int] = mapped_column(ForeignKey("ip_pool.id", ondelete="CASCADE"))
+    name: Mapped[str]
+    version: Mapped[int]
+    first: Mapped[bytes]
+    last: Mapped[bytes]
+    created_at: Mapped[datetime]
+
+    @property
+    def span(self) -> Span:
+        """Its addresses."""
+        return span_between(self.first, self.last)
+
+
+class Address(Base):
+    """An address, or a prefix, that is not free: a server's, in quarantine after one, or kept back by the operator.
+
+    `task_id` is the task that is moving it. Where `prefix_length` is less than all bits, `key` is the first address.
+    """
+
+    __tablename__ = "ip_address"
+    __table_args__ = (
+        # Of two who take one address at once the second cannot be inserted.
+        UniqueConstraint("userspace_id", "key"),
+        Index(None, "network_id", "key"),
+        Index("uq_ip_address_main", "server_id", unique=True, sqlite_where=text("is_main"),
+              postgresql_where=text("is_main")),
+        Index("ix_ip_address_quarantine", "network_id", "quarantined_until",
+              sqlite_where=text("quarantined_until IS NOT NULL"), postgresql_where=text("quarantined_until IS NOT NULL")),
+        Index("ix_ip_address_moving", "task_id", sqlite_where=text("task_id IS NOT NULL"),
+              postgresql_where=text("task_id IS NOT NULL")),
+        {"sqlite_autoincrement": True},
+    )  # fmt: skip
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    userspace_id: Mapped[int] = mapped_column(ForeignKey("ip_userspace.id", ondelete="RESTRICT"))
+    network_id: Mapped[int] = mapped_column(ForeignKey("ip_network.id", ondelete="RESTRICT"))
+    pool_id: Mapped[int | None] = mapped_column(ForeignKey("ip_pool.id", ondelete="SET NULL"), index=True)
+    server_id: Mapped[int | None] = mapped_column(ForeignKey("server.id", ondelete="RESTRICT"), index=True)
+    name: Mapped[str]
+    key: Mapped[bytes]
+    version: Mapped[int]
+    prefix_length: Mapped[int]
+    domain: Mapped[str] = mapped_column(default="")
+    ptr: Mapped[str] = mapped_column(default="")
+    note: Mapped[str] = mapped_column(default="")
+    status: Mapped[str]
+    status_info: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    is_main: Mapped[bool] = mapped_column(default=False)
+    task_id: Mapped[int | None] = mapped_column(Id)
+    quarantined_until: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+    @property
+    def span(self) -> Span:
+        """The addresses it stands for."""
+        first = address_of(self.key)
+        return Span(self.version, int(first), int(first) + (1 << (first.max_prefixlen - self.prefix_length)) - 1)
+
+
+class FreeSpan(Base):
+    """Addresses that can be handed out now, without gaps: what makes the next one cost the same in a full network.
+
+    An index of what follows from `Network` and `Address`, kept in the transactions that change those; who changes it holds
+    the lock of its network. The constraint on `Address` is what forbids handing out one twice.
+    """
+
+    __tablename__ = "ip_free_span"
+    __table_args__ = (
+        Index(None, "userspace_id", "last"),
+        Index(None, "network_id", "last"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    userspace_id: Mapped[int] = mapped_column(ForeignKey("ip_userspace.id", ondelete="CASCADE"))
+    network_id: Mapped[int] = mapped_column(ForeignKey("ip_network.id", ondelete="CASCADE"))
+    first: Mapped[bytes]
+    last: Mapped[bytes]
+
+    @property
+    def span(self) -> Span:
+        """Its addresses."""
+        return span_between(self.first, self.last)
+
+
+class AddressQuota(Base):
+    """How many addresses a user may take itself; without a row none. The administrator and billing are not bound by it."""
+
+    __tablename__ = "ip_quota"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    ipv4: Mapped[int] = mapped_column(default=0)
+    ipv6: Mapped[int] = mapped_column(default=0)

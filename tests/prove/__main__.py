@@ -1,0 +1,32 @@
+"""Runs the whole matrix on both databases and prints `N of N`."""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rackhand.sim.demo import demo_rack
+from rackhand.sim.rack import RackThread
+from tests.postgres import running_postgres
+from tests.prove.matrix import CASES, Bench, run_matrix
+
+TIME_SCALE = 30.0
+
+
+def main() -> int:
+    """Prove everything; return the exit status."""
+    held = total = 0
+    started = time.monotonic()
+    with running_postgres() as postgres, tempfile.TemporaryDirectory() as directory:
+        for name, url in (("sqlite", ""), ("postgresql", postgres.new_database())):
+            with RackThread(demo_rack(2, time_scale=TIME_SCALE)) as rack:
+                for combination, wrong in run_matrix(Bench(rack, Path(directory) / name, url), CASES):
+                    total += 1
+                    held += wrong is None
+                    print(f"{'ok' if wrong is None else 'WRONG':5} {name}: {combination}{'' if wrong is None else ': ' + wrong}", flush=True)
+    print(f"{held} of {total} held, {time.monotonic() - started:.0f} s")
+    return 0 if held == total else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

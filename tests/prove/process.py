@@ -1,0 +1,52 @@
+"""The process that is killed: the real product over a real database; asks for an operation or goes on with one."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from rackhand import app, logs
+from rackhand.events.service import SYSTEM
+from rackhand.hardware import drivers
+from rackhand.power.operations import OPERATIONS, PowerOff
+from rackhand.servers import queries
+from rackhand.settings import Settings
+from rackhand.tasks.model import ACTIVE, Task
+from tests.prove.points import Points
+
+PATIENCE = 60.0
+
+
+async def run(order: dict[str, Any]) -> None:
+    """Ask for `operation` (when given) and stay until no task is active; the passed points go to standard output."""
+    logs.configure("warning", as_json=False)
+    passed: list[str] = []
+    points = Points(order.get("kill_at"), lambda point: None if point in passed else passed.append(point))
+    wrapped = {operation.name: points.operation(operation) for operation in OPERATIONS}
+    app.OPERATIONS = tuple(wrapped.values())  # type: ignore[assignment]  # the crash injector
+    app.Engine = points.engine()  # type: ignore[misc]
+    drivers.DRIVERS.update(points.drivers())  # type: ignore[attr-defined]  # a dict
+    settings = Settings(data=Path(order["data"]), database_url=order["database_url"])
+    async with app.open_services(settings, polls=False) as services:
+        if name := order.get("operation"):
+            async with services.db.write() as session:
+                server = await queries.for_task(session, order["server"])
+                assert server is not None
+                params = PowerOff(soft=True) if order.get("soft") else None
+                await services.engine.enqueue(session, wrapped[name], server, actor=SYSTEM, params=params)
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                async with services.db.read() as session:
+                    if not (await session.scalars(select(Task.id).where(Task.status.in_(ACTIVE)))).all():
+                        break
+                await asyncio.sleep(0.05)
+        async with services.db.read() as session:
+            last = (await session.scalars(select(Task).order_by(Task.id.desc()).limit(1))).one()
+            print(json.dumps({"status": last.status, "error": last.error, "points": passed}))
+
+
+if __name__ == "__main__":
+    asyncio.run(run(json.loads(sys.argv[1])))
