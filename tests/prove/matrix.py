@@ -91,9 +91,9 @@ class Bench:
         control = self.rack.control
         if (control.machine(machine.name).power == "on") != case.starts_on:
             control.press_power_button(machine.name, hold=not case.starts_on)
-        control.wait_for(lambda: (control.machine(machine.name).power == "on") == case.starts_on)
+        control.wait_for(machine.name, lambda view: (view.power == "on") == case.starts_on)
         if case.soft:  # an operating system that runs, and can be asked
-            control.wait_for(lambda: control.machine(machine.name).phase == "running")
+            control.wait_for(machine.name, lambda view: view.phase == "running")
 
     def _process(self, case: Case | None, machine: MachineConfig, *, kill_at: str | None) -> dict[str, object]:
         order: dict[str, object] = {"data": str(self.data), "database_url": self.database_url, "kill_at": kill_at}

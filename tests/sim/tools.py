@@ -37,8 +37,8 @@ def ipmitool(
     """Run ipmitool without any workaround."""
     bmc = machine.bmc
     return _run(
-        ["ipmitool", "-I", "lanplus", "-C", str(suite), "-L", privilege, "-N", "1", "-R", str(tries), "-E"]
-        + ["-H", bmc.host, "-p", str(bmc.port), "-U", user or bmc.user, *command],
+        ["ipmitool", "-I", "lanplus", "-C", str(suite), "-L", privilege, "-N", "1", "-R", str(tries), "-E"],
+        ["-H", bmc.host, "-p", str(bmc.port), "-U", user or bmc.user, *command],
         IPMI_PASSWORD=password or bmc.password,
     )
 
@@ -47,8 +47,8 @@ def ipmipower(machine: MachineConfig, *options: str, password: str | None = None
     """Run FreeIPMI's ipmipower without any workaround. The simulated password may stand on the command line."""
     bmc = machine.bmc
     return _run(
-        ["ipmipower", "-D", "LAN_2_0", "--session-timeout", "6000"]
-        + ["-h", f"{bmc.host}:{bmc.port}", "-u", bmc.user, "-p", password or bmc.password, *options]
+        ["ipmipower", "-D", "LAN_2_0", "--session-timeout", "6000", *options],
+        ["-h", f"{bmc.host}:{bmc.port}", "-u", bmc.user, "-p", password or bmc.password],
     )
 
 
@@ -92,9 +92,9 @@ def error_key(response: httpx.Response) -> str:
     return str(error["code"].rpartition(".")[2])
 
 
-def _run(command: list[str], **environment: str) -> Result:
+def _run(options: list[str], more: list[str], **environment: str) -> Result:
     done = subprocess.run(
-        command,
+        [*options, *more],
         capture_output=True,
         text=True,
         timeout=TOOL_SECONDS,

@@ -1,0 +1,454 @@
+"""Reading networks, pools and addresses: a fixed number of statements however many rows there are."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from rackhand.errors import NotFound
+from rackhand.http.lists import ListParams, Page, fetch_page
+from rackhand.http.where import Field, FieldKind, Fields
+from rackhand.ipam import allocation
+from rackhand.ipam.allocation import Span
+from rackhand.ipam.model import PUBLIC, Address, AddressQuota, AddressStatus, FreeSpan, Network, Pool, Range, Userspace
+from rackhand.servers.model import Server
+from rackhand.servers.queries import id_in
+from rackhand.users.model import User
+
+# IP versions by the words of the API: names on addresses, Linux's address families on networks (api-facts 6.1).
+FAMILY_WORDS: Mapping[str, object] = {"ipv4": 4, "ipv6": 6, "2": 4, "10": 6, "4": 4, "6": 6}
+
+ADDRESS_FIELDS: Fields = {
+    "id": Field(Address.id, FieldKind.INTEGER),
+    "name": Field(Address.key, FieldKind.ADDRESS, text=Address.name),
+    "ip_addr": Field(Address.key, FieldKind.ADDRESS, text=Address.name),
+    "family": Field(Address.version, FieldKind.INTEGER, words=FAMILY_WORDS),
+    "domain": Field(Address.domain, FieldKind.TEXT),
+    "ptr": Field(Address.ptr, FieldKind.TEXT),
+    "note": Field(Address.note, FieldKind.TEXT),
+    "status": Field(Address.status, FieldKind.TEXT),
+    "is_main": Field(Address.is_main, FieldKind.BOOLEAN),
+    "userspace": Field(Address.userspace_id, FieldKind.INTEGER),
+    # Rows show the CIDR as `network`; clients compare it with a number (api-facts 3.1).
+    "network": Field(Address.network_id, FieldKind.INTEGER),
+    "ipnet": Field(Address.network_id, FieldKind.INTEGER),
+    "ipnet_name": Field(Network.cidr, FieldKind.TEXT),
+    "gateway": Field(Network.gateway, FieldKind.TEXT),
+    "vlan": Field(Network.vlan, FieldKind.TEXT),
+    "ippool": Field(Address.pool_id, FieldKind.INTEGER),
+    "server": Field(Server.name, FieldKind.TEXT),
+    "server_id": Field(Address.server_id, FieldKind.INTEGER),
+    "owner": Field(Server.owner_id, FieldKind.INTEGER),
+    "created_at": Field(Address.created_at, FieldKind.TIME),
+}
+NETWORK_FIELDS: Fields = {
+    "id": Field(Network.id, FieldKind.INTEGER),
+    "name": Field(Network.cidr, FieldKind.TEXT),
+    "address": Field(Network.first, FieldKind.ADDRESS),
+    "family": Field(Network.version, FieldKind.INTEGER, words=FAMILY_WORDS),
+    "mask": Field(Network.prefix_length, FieldKind.INTEGER),
+    "gateway": Field(Network.gateway, FieldKind.TEXT),
+    "userspace": Field(Network.userspace_id, FieldKind.INTEGER),
+    "vlan": Field(Network.vlan, FieldKind.TEXT),
+    "note": Field(Network.note, FieldKind.TEXT),
+    "parent": Field(Network.parent_id, FieldKind.INTEGER),
+    "location_id": Field(Network.location_id, FieldKind.INTEGER),
+}
+POOL_FIELDS: Fields = {
+    "id": Field(Pool.id, FieldKind.INTEGER),
+    "name": Field(Pool.name, FieldKind.TEXT),
+    "userspace": Field(Pool.userspace_id, FieldKind.INTEGER),
+    "note": Field(Pool.note, FieldKind.TEXT),
+    "is_public": Field(Pool.is_public, FieldKind.BOOLEAN),
+    "location_id": Field(Pool.location_id, FieldKind.INTEGER),
+    "rack_id": Field(Pool.rack_id, FieldKind.INTEGER),
+}
+RANGE_FIELDS: Fields = {
+    "id": Field(Range.id, FieldKind.INTEGER),
+    "name": Field(Range.name, FieldKind.TEXT),
+    "ippool": Field(Range.pool_id, FieldKind.INTEGER),
+    "family": Field(Range.version, FieldKind.INTEGER, words=FAMILY_WORDS),
+    "first": Field(Range.first, FieldKind.ADDRESS),
+    "last": Field(Range.last, FieldKind.ADDRESS),
+    "userspace": Field(Range.userspace_id, FieldKind.INTEGER),
+}
+USERSPACE_FIELDS: Fields = {
+    "id": Field(Userspace.id, FieldKind.INTEGER),
+    "name": Field(Userspace.name, FieldKind.TEXT),
+    "note": Field(Userspace.note, FieldKind.TEXT),
+}
+
+
+# --- addresses
+
+_ADDRESS_COLUMNS = (
+    Address.id, Address.name, Address.version, Address.prefix_length, Address.domain, Address.ptr, Address.note,
+    Address.status, Address.status_info, Address.is_main, Address.userspace_id, Address.network_id, Address.pool_id,
+    Address.server_id, Address.quarantined_until, Network.cidr, Network.gateway,
+    Network.prefix_length.label("mask"), Network.vlan, Server.name.label("server_name"),
+)  # fmt: skip
+
+
+def _addresses(viewer: User) -> Select[Any]:
+    # Outer joins on keys: a count that needs neither table leaves both out.
+    query = (
+        select(*_ADDRESS_COLUMNS)
+        .select_from(Address)
+        .outerjoin(Network, Network.id == Address.network_id)
+        .outerjoin(Server, Server.id == Address.server_id)
+    )
+    return query if viewer.is_admin else query.where(Server.owner_id == viewer.id)
+
+
+async def address_page(
+    session: AsyncSession, params: ListParams, *, visible_to: User, server_id: int | None = None
+) -> Page[Row[Any]]:
+    """Addresses that are not free; a user sees those of its own servers."""
+    query = _addresses(visible_to)
+    if server_id is not None:
+        query = query.where(Address.server_id == server_id)
+    return await fetch_page(session, query, params, ADDRESS_FIELDS, tie_breaker=Address.id)
+
+
+async def address_row_by_id(session: AsyncSession, address_id: int, *, visible_to: User) -> Row[Any]:
+    """One address as `address_page` gives it."""
+    found = (await session.execute(_addresses(visible_to).where(Address.id == address_id))).one_or_none()
+    if found is None:
+        raise NotFound(f"There is no address {address_id}.")
+    return found
+
+
+async def address_by_id(
+    session: AsyncSession, address_id: int, *, visible_to: User, server_id: int | None = None
+) -> Address:
+    """One address; with *server_id* it must be that server's. Somebody else's is not found."""
+    query = select(Address).outerjoin(Server, Server.id == Address.server_id).where(Address.id == address_id)
+    if not visible_to.is_admin:
+        query = query.where(Server.owner_id == visible_to.id)
+    if server_id is not None:
+        query = query.where(Address.server_id == server_id)
+    address: Address | None = (await session.scalars(query)).one_or_none()
+    if address is None:
+        of_server = "" if server_id is None else f"Server {server_id} has no address {address_id}."
+        raise NotFound(of_server or f"There is no address {address_id}.")
+    return address
+
+
+async def addresses_of(session: AsyncSession, server_ids: Sequence[int]) -> Mapping[int, list[Row[Any]]]:
+    """Addresses by server, the main one first, in one statement."""
+    query = (
+        select(*_ADDRESS_COLUMNS)
+        .join(Network, Network.id == Address.network_id)
+        .join(Server, Server.id == Address.server_id)
+        .where(id_in(session, Address.server_id, server_ids))  # type: ignore[arg-type]  # NULL is in no list
+        .order_by(Address.is_main.desc(), Address.key)
+    )
+    found: dict[int, list[Row[Any]]] = {}
+    for row in await session.execute(query):
+        found.setdefault(row.server_id, []).append(row)
+    return found
+
+
+def of_server(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Make a condition on an address, or its network, one on the server that has it."""
+    return exists().where(Address.server_id == Server.id, Address.network_id == Network.id, condition)
+
+
+# What `where` of a list of servers knows of addresses.
+SERVER_FIELDS: Fields = {
+    "ip.id": Field(Address.id, FieldKind.INTEGER, through=of_server),
+    "ip.name": Field(Address.key, FieldKind.ADDRESS, text=Address.name, through=of_server),
+    "ip.family": Field(Address.version, FieldKind.INTEGER, words=FAMILY_WORDS, through=of_server),
+    "ip.domain": Field(Address.domain, FieldKind.TEXT, through=of_server),
+    "ip.status": Field(Address.status, FieldKind.TEXT, through=of_server),
+    "ip.is_main": Field(Address.is_main, FieldKind.BOOLEAN, through=of_server),
+    "ip.ipnet": Field(Address.network_id, FieldKind.INTEGER, through=of_server),
+    "ip.ippool": Field(Address.pool_id, FieldKind.INTEGER, through=of_server),
+    "ip.network": Field(Network.cidr, FieldKind.TEXT, through=of_server),
+    "ip.gateway": Field(Network.gateway, FieldKind.TEXT, through=of_server),
+}
+
+
+async def taken_by_owner(session: AsyncSession, owner_id: int, version: int) -> int:
+    """How many addresses of a family the servers of an account have."""
+    query = (
+        select(func.count())
+        .select_from(Address)
+        .join(Server, Server.id == Address.server_id)
+        .where(Server.owner_id == owner_id, Address.version == version)
+    )
+    return (await session.scalar(query)) or 0
+
+
+async def quota_of(session: AsyncSession, user_id: int, *, lock: bool = False) -> AddressQuota:
+    """The quota of a user; of nothing when none was given."""
+    query = select(AddressQuota).where(AddressQuota.user_id == user_id)
+    found = (await session.scalars(query.with_for_update() if lock else query)).one_or_none()
+    return found or AddressQuota(user_id=user_id, ipv4=0, ipv6=0)
+
+
+# --- networks
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Numbers of addresses; they exceed 64 bits for IPv6."""
+
+    total: int = 0
+    used: int = 0
+
+
+async def network_page(session: AsyncSession, params: ListParams) -> Page[Network]:
+    """Networks; `network_counters` adds what is used of each."""
+    query = select(Network).order_by(Network.userspace_id, Network.first, Network.prefix_length)
+    return await fetch_page(session, query, params, NETWORK_FIELDS, tie_breaker=Network.id)
+
+
+async def network_counters(session: AsyncSession, networks: Sequence[Network]) -> Mapping[int, Counters]:
+    """What can be handed out of each network and what is, in two statements; nested networks count for themselves."""
+    ids = [network.id for network in networks]
+    is_special = case((Address.status == AddressStatus.SPECIAL, 1), else_=0)
+    query = (
+        select(Address.network_id, Address.version, Address.prefix_length, is_special, func.count())
+        .where(id_in(session, Address.network_id, ids))
+        .group_by(Address.network_id, Address.version, Address.prefix_length, is_special)
+    )
+    used, special = dict.fromkeys(ids, 0), dict.fromkeys(ids, 0)
+    for network_id, version, prefix_length, kept, rows in await session.execute(query):
+        (special if kept else used)[network_id] += rows << (allocation.BITS[version] - prefix_length)
+    nested: dict[int, list[Span]] = {}
+    children = select(Network.parent_id, Network.first, Network.last).where(
+        id_in(session, Network.parent_id, ids)  # type: ignore[arg-type]  # NULL is in no list
+    )
+    for parent_id, first, last in await session.execute(children):
+        nested.setdefault(parent_id, []).append(allocation.span_between(first, last))
+    counters = {}
+    for network in networks:
+        usable = allocation.usable(network.network, network.gateway_address, nested.get(network.id, ()))
+        counters[network.id] = Counters(allocation.count(usable) - special[network.id], used[network.id])
+    return counters
+
+
+async def network_by_id(session: AsyncSession, network_id: int) -> Network:
+    """One network."""
+    network = await session.get(Network, network_id)
+    if network is None:
+        raise NotFound(f"There is no network {network_id}.")
+    return network
+
+
+async def innermost_network(session: AsyncSession, userspace_id: int, span: Span) -> Network | None:
+    """The smallest network that holds all of *span*."""
+    query = (
+        select(Network)
+        .where(Network.userspace_id == userspace_id, Network.first <= span.first_key, Network.last >= span.last_key)
+        .order_by(Network.prefix_length.desc())
+        .limit(1)
+    )
+    return (await session.scalars(query)).one_or_none()
+
+
+# --- pools and ranges
+
+
+async def pool_page(session: AsyncSession, params: ListParams) -> Page[Pool]:
+    """Pools; `pool_counters` adds what is used of each."""
+    return await fetch_page(session, select(Pool).order_by(Pool.id), params, POOL_FIELDS, tie_breaker=Pool.id)
+
+
+async def pool_counters(session: AsyncSession, pools: Sequence[Pool]) -> Mapping[int, Mapping[int, Counters]]:
+    """What can be handed out of each pool and what is, by IP version, in three statements."""
+    ids = [pool.id for pool in pools]
+    total: dict[tuple[int, int], int] = {}
+    used: dict[tuple[int, int], int] = {}
+    for row in (await session.scalars(select(Range).where(id_in(session, Range.pool_id, ids)))).all():
+        at = (row.pool_id, row.version)
+        total[at] = total.get(at, 0) + row.span.size
+    unusable: dict[tuple[int, int], set[int]] = {}
+    overlapping = (
+        select(Range, Network)
+        .join(Network, _overlap(Range, Network))
+        .where(id_in(session, Range.pool_id, ids))
+    )
+    for row, network in (await session.execute(overlapping)).all():
+        kept = allocation.service_addresses(network.network)
+        for address in (*kept, network.gateway_address) if network.gateway else kept:
+            if address is not None and allocation.span_at(address) in row.span:
+                unusable.setdefault((row.pool_id, row.version), set()).add(int(address))
+    is_special = case((Address.status == AddressStatus.SPECIAL, 1), else_=0)
+    holding = (
+        select(Range.pool_id, Address.version, Address.prefix_length, is_special, func.count())
+        .join(
+            Address,
+            and_(
+                Address.userspace_id == Range.userspace_id, Address.key >= Range.first, Address.key <= Range.last
+            ),
+        )
+        .where(id_in(session, Range.pool_id, ids))
+        .group_by(Range.pool_id, Address.version, Address.prefix_length, is_special)
+    )
+    for pool_id, version, prefix_length, kept_back, rows in await session.execute(holding):
+        number = rows << (allocation.BITS[version] - prefix_length)
+        if kept_back:
+            total[pool_id, version] -= number
+        else:
+            used[pool_id, version] = used.get((pool_id, version), 0) + number
+    for at, numbers in unusable.items():
+        total[at] -= len(numbers)
+    return {
+        pool_id: {
+            version: Counters(total.get((pool_id, version), 0), used.get((pool_id, version), 0))
+            for version in allocation.BITS
+        }
+        for pool_id in ids
+    }
+
+
+def _overlap(left: type[Range], right: type[Network]) -> ColumnElement[bool]:
+    return and_(
+        left.userspace_id == right.userspace_id,
+        left.first <= right.last,
+        left.last >= right.first,
+        left.version == right.version,
+    )
+
+
+async def pool_by_id(session: AsyncSession, pool_id: int) -> Pool:
+    """One pool."""
+    pool = await session.get(Pool, pool_id)
+    if pool is None:
+        raise NotFound(f"There is no pool {pool_id}.")
+    return pool
+
+
+async def range_page(session: AsyncSession, params: ListParams, *, pool_id: int | None = None) -> Page[Range]:
+    """Ranges of pools."""
+    query = select(Range).order_by(Range.pool_id, Range.first)
+    if pool_id is not None:
+        query = query.where(Range.pool_id == pool_id)
+    return await fetch_page(session, query, params, RANGE_FIELDS, tie_breaker=Range.id)
+
+
+async def range_by_id(session: AsyncSession, range_id: int) -> Range:
+    """One range."""
+    found = await session.get(Range, range_id)
+    if found is None:
+        raise NotFound(f"There is no range {range_id}.")
+    return found
+
+
+async def pools_for(session: AsyncSession, server: Server, version: int, userspace_id: int | None) -> Sequence[Pool]:
+    """Pools that serve *server*, in the documented order: its rack's, its location's, public ones (api-facts 6.2)."""
+    order = case(
+        (Pool.rack_id == server.rack_id, 0),
+        (and_(Pool.rack_id.is_(None), Pool.location_id == server.location_id), 1),
+        else_=2,
+    )
+    serves = or_(
+        Pool.rack_id == server.rack_id,
+        and_(Pool.rack_id.is_(None), Pool.location_id == server.location_id),
+        and_(
+            Pool.rack_id.is_(None),
+            Pool.location_id.is_(None),
+            or_(Pool.is_public, func.lower(Pool.name).contains(PUBLIC)),
+        ),
+    )
+    has_family = exists().where(Range.pool_id == Pool.id, Range.version == version)
+    query = select(Pool).where(serves, has_family).order_by(order, Pool.id)
+    if userspace_id is not None:
+        query = query.where(Pool.userspace_id == userspace_id)
+    return (await session.scalars(query)).all()
+
+
+async def pool_holding(session: AsyncSession, userspace_id: int, span: Span, *, public: bool = False) -> int | None:
+    """The first pool whose ranges hold all of *span*."""
+    query = (
+        select(Range.pool_id)
+        .join(Pool, Pool.id == Range.pool_id)
+        .where(Range.userspace_id == userspace_id, Range.first <= span.first_key, Range.last >= span.last_key)
+        .order_by(Range.pool_id)
+        .limit(1)
+    )
+    return await session.scalar(query.where(Pool.is_public) if public else query)
+
+
+# --- free addresses
+
+
+async def lowest_free_in_network(session: AsyncSession, network: Network, prefix_length: int) -> Span | None:
+    """The lowest free block of a network itself; nested networks hand out their own."""
+    query = select(FreeSpan).where(FreeSpan.network_id == network.id).order_by(FreeSpan.last)
+    if prefix_length == allocation.BITS[network.version]:
+        query = query.limit(1)
+    spans = [free.span for free in await session.scalars(query)]
+    return allocation.lowest_block(spans, prefix_length)
+
+
+async def lowest_free_in_pool(
+    session: AsyncSession, pool: Pool, version: int, prefix_length: int, location_id: int
+) -> Span | None:
+    """The lowest free block in the ranges of a pool; networks of other locations than *location_id* are left out."""
+    ranges = select(Range).where(Range.pool_id == pool.id, Range.version == version)
+    if prefix_length < allocation.BITS[version]:
+        limits = [row.span for row in await session.scalars(ranges)]
+        return allocation.lowest_block(await _free_spans(session, limits, pool, location_id), prefix_length, limits)
+    next_free = aliased(FreeSpan)
+    first = (
+        select(next_free.id)
+        .join(Network, Network.id == next_free.network_id)
+        .where(next_free.userspace_id == Range.userspace_id, next_free.last >= Range.first, _serves(location_id))
+        .order_by(next_free.last)
+        .limit(1)
+        .correlate(Range)
+        .scalar_subquery()
+    )
+    query = (
+        ranges.add_columns(FreeSpan)
+        .join(FreeSpan, FreeSpan.id == first)
+        .where(FreeSpan.first <= Range.last)
+        .order_by(Range.first)
+        .limit(1)
+    )
+    found = (await session.execute(query)).one_or_none()
+    return None if found is None else allocation.lowest_block([found[1].span], prefix_length, [found[0].span])
+
+
+async def _free_spans(
+    session: AsyncSession, limits: Sequence[Span], pool: Pool, location_id: int
+) -> Iterable[Span]:
+    if not limits:
+        return ()
+    query = (
+        select(FreeSpan)
+        .join(Network, Network.id == FreeSpan.network_id)
+        .where(
+            FreeSpan.userspace_id == pool.userspace_id,
+            _serves(location_id),
+            FreeSpan.last >= min(limits).first_key,
+            FreeSpan.first <= max(limits, key=lambda span: span.last).last_key,
+        )
+    )
+    return [free.span for free in await session.scalars(query)]
+
+
+def _serves(location_id: int) -> ColumnElement[bool]:
+    return or_(Network.location_id.is_(None), Network.location_id == location_id)
+
+
+# --- user spaces
+
+
+async def userspace_page(session: AsyncSession, params: ListParams) -> Page[Userspace]:
+    """User spaces."""
+    return await fetch_page(session, select(Userspace), params, USERSPACE_FIELDS, tie_breaker=Userspace.id)
+
+
+async def userspace_by_id(session: AsyncSession, userspace_id: int) -> Userspace:
+    """One user space."""
+    found = await session.get(Userspace, userspace_id)
+    if found is None:
+        raise NotFound(f"There is no user space {userspace_id}.")
+    return found

@@ -1,0 +1,1 @@
+"""Measures speed and size: `python -m tests.bench`, or `make bench`."""

@@ -1,0 +1,57 @@
+"""Runs the measurements and prints their table; exit code 1 says that a target was missed."""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.bench import lists, power, sweep
+from tests.bench.databases import NAMES, opened
+from tests.bench.figures import Report, heading, machine
+
+PARTS = ("lists", "idle", "power", "sweep")
+QUICK = lists.Sizes(few=100, many=400, usual=200, export=300, requests=12)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what is asked for."""
+    asked = _parser().parse_args(arguments)
+    report = Report()
+    print(machine())
+    print(
+        "Lists: `rackhand serve` in its own process, one client over TCP. BMCs: the virtual rack in its own process."
+    )
+    if asked.quick:
+        print("Quick: small sizes, which prove that the measurements work and nothing about the product.")
+    print(heading())
+    with tempfile.TemporaryDirectory(prefix="rackhand-bench-") as name:
+        folder = Path(name)
+        for database in asked.databases:
+            with opened(database) as backend:
+                if "lists" in asked.parts:
+                    lists.measure(report, backend, folder, QUICK if asked.quick else lists.Sizes())
+                if "idle" in asked.parts:
+                    lists.measure_idle(report, backend, folder, settle=0.2 if asked.quick else 5)
+                if "power" in asked.parts:
+                    power.measure(report, backend, folder, machines=2 if asked.quick else 20)
+        if "sweep" in asked.parts:
+            sweep.measure(report, bmcs=10 if asked.quick else 500)
+    print(machine())
+    judged = sum(figure.is_met is not None for figure in report.figures)
+    print(f"{judged - len(report.missed)} of {judged} targets met.")
+    return 1 if report.missed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes, for a test of the measurements themselves"
+    )
+    parser.add_argument("--databases", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
