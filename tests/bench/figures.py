@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MIB = 1024 * 1024
-WIDTHS = (10, 64, 14, 14, 6)
+WIDTHS = (10, 80, 14, 14, 6)
 
 
 @dataclass(frozen=True)

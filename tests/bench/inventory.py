@@ -62,11 +62,15 @@ async def _make_schema(settings: Settings) -> str:
 def _rows(servers: int) -> Iterator[tuple[Table, Iterable[Mapping[str, object]]]]:
     """Rows by table; half of the servers have an owner, half have a last task, all have two NICs and two drives."""
     numbers = range(1, servers + 1)
-    yield _table(User), ({"id": n + 1, "email": f"customer-{n}@example.com", "password_hash": "", "role": Role.USER.value,
-                          "created_at": NOW} for n in range(1, CUSTOMERS + 1))  # fmt: skip
+    yield _table(User), (
+        {"id": n + 1, "email": f"customer-{n}@example.com", "password_hash": "", "role": "@user", "created_at": NOW}
+        for n in range(1, CUSTOMERS + 1)
+    )  # fmt: skip
     yield _table(Location), ({"id": n, "name": f"ams{n}", "created_at": NOW} for n in range(1, LOCATIONS + 1))
-    yield _table(Rack), ({"id": n, "name": f"A-{n:04d}", "size": 42, "location_id": n % LOCATIONS + 1, "created_at": NOW}
-                         for n in range(1, servers // UNITS + 2))  # fmt: skip
+    yield _table(Rack), (
+        {"id": n, "name": f"A-{n:04d}", "size": 42, "location_id": n % LOCATIONS + 1, "created_at": NOW}
+        for n in range(1, servers // UNITS + 2)
+    )  # fmt: skip
     yield _table(Server), map(_server, numbers)
     yield (
         _table(Nic),
@@ -165,9 +169,8 @@ def _insert(settings: Settings, tables: Iterable[tuple[Table, Iterable[Mapping[s
     with file:
         for table, rows in tables:
             marks = ", ".join("?" * len(table.columns))
-            file.executemany(
-                f'INSERT INTO "{table.name}" ({_names(table)}) VALUES ({marks})', _values(table, rows)
-            )  # noqa: S608
+            statement = f'INSERT INTO "{table.name}" ({_names(table)}) VALUES ({marks})'  # noqa: S608  # names of ours
+            file.executemany(statement, _values(table, rows))
     file.close()
 
 

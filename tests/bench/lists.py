@@ -117,7 +117,10 @@ def measure_usual(report: Report, backend: Backend, folder: Path, sizes: Sizes) 
 
 
 def measure_export(report: Report, backend: Backend, folder: Path, sizes: Sizes) -> None:
-    """Everything in one answer. Memory is the peak during the export, against what a server that has answered lists holds."""
+    """Everything in one answer.
+
+    Memory is the peak during the export, against what a server holds that has answered some lists.
+    """
     with _stocked(backend, folder, sizes.export) as stocked:
         _warm_up(stocked)
         served = stocked.served
@@ -149,6 +152,8 @@ def _page(query: dict[str, object]) -> str:
 
 
 def _warm_up(*all_stocked: Stocked) -> None:
+    for stocked in all_stocked:
+        stocked.client.close()  # it may have waited for another database longer than the server keeps connections open
     for _ in range(10):
         for stocked in all_stocked:
             stocked.client.get(PAGE)

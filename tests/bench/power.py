@@ -32,7 +32,7 @@ class Wire:
         self.front.bind(("127.0.0.1", 0))
         self.port: int = self.front.getsockname()[1]
         self._bmc = bmc
-        self._lines: dict[object, socket.socket] = {}
+        self._lines: dict[tuple[str, int], socket.socket] = {}
         self._first: float | None = None
         self._noted = threading.Event()
 
@@ -53,7 +53,7 @@ class Wire:
         now = time.perf_counter()
         if arrived is not self.front:
             caller = next(caller for caller, line in self._lines.items() if line is arrived)
-            self.front.sendto(data, caller)  # type: ignore[arg-type]  # the address that recvfrom gave
+            self.front.sendto(data, caller)
             return []
         if self._first is None:
             self._first = now

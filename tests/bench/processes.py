@@ -23,7 +23,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Client:
-    """One connection that stays open, as a billing system has it; little more than a socket, so that the server is measured."""
+    """One connection that stays open; little more than a socket, so that it is the server that is measured."""
 
     def __init__(self, port: int, token: str) -> None:
         self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=120)

@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from rackhand.hardware.door import Doors
 from rackhand.hardware.errors import HardwareError
@@ -21,20 +22,19 @@ DEAD_EVERY = 5
 PASSWORD = "one for all"
 
 
-def measure(report: Report, *, bmcs: int) -> None:
-    """Sweep with new doors, as a process does that has just started, and once more with sessions that are open."""
+def measure(report: Report, *, bmcs: int, settings: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Sweep with new doors, as a process does that has just started, and once more with sessions that are open.
+
+    *settings* are the driver settings of all BMCs.
+    """
     with racking(_rack(bmcs)) as rack, _silent(bmcs // DEAD_EVERY) as dead:
         living = [
-            Endpoint(
-                machine.bmc.kind.value,
-                machine.bmc.host,
-                machine.bmc.port,
-                machine.bmc.user,
-                machine.bmc.password,
-            )
-            for machine in rack.machines
+            _endpoint(machine.bmc.kind, machine.bmc.host, machine.bmc.port) for machine in rack.machines
         ]
-        endpoints = dict(enumerate(living + dead))
+        endpoints = {
+            number: replace(endpoint, settings={**endpoint.settings, **settings})
+            for number, endpoint in enumerate(living + dead)
+        }
         first, again, busy = asyncio.run(_sweep_twice(endpoints, len(living)))
     words = f"sweep of {len(endpoints)} BMCs, {len(dead)} dead"
     report.add(
@@ -67,26 +67,24 @@ async def _sweep_twice(endpoints: dict[int, Endpoint], living: int) -> tuple[flo
     return taken[0], taken[1], busy
 
 
+def _endpoint(kind: BmcKind, host: str, port: int) -> Endpoint:
+    settings = {"verify_tls": "false"} if kind is BmcKind.REDFISH else {}
+    return Endpoint(kind.value, host, port, "admin", PASSWORD, settings)
+
+
 def _address(number: int) -> str:
     return f"127.20.{number // 250}.{number % 250 + 1}"
 
 
-def _is_redfish(number: int) -> bool:
-    return number % REDFISH_EVERY == 0
+def _kind(number: int) -> BmcKind:
+    return BmcKind.REDFISH if number % REDFISH_EVERY == 0 else BmcKind.IPMI
 
 
 def _rack(bmcs: int) -> RackConfig:
     """The living ones, each at an address of its own, as in a management network."""
     config = demo_rack(bmcs - bmcs // DEAD_EVERY, password=PASSWORD, tls=True)
     machines = tuple(
-        replace(
-            machine,
-            bmc=replace(
-                machine.bmc,
-                kind=BmcKind.REDFISH if _is_redfish(number) else BmcKind.IPMI,
-                host=_address(number),
-            ),
-        )
+        replace(machine, bmc=replace(machine.bmc, kind=_kind(number), host=_address(number)))
         for number, machine in enumerate(config.machines)
     )
     return replace(config, machines=machines)
@@ -99,11 +97,10 @@ def _silent(count: int) -> Iterator[list[Endpoint]]:
     with contextlib.ExitStack() as stack:
         for number in range(count):
             host = _address(10_000 + number)
-            driver = "redfish" if _is_redfish(number) else "ipmi"
-            kind = socket.SOCK_STREAM if driver == "redfish" else socket.SOCK_DGRAM
+            kind = socket.SOCK_STREAM if _kind(number) is BmcKind.REDFISH else socket.SOCK_DGRAM
             bound = stack.enter_context(socket.socket(socket.AF_INET, kind))
             bound.bind((host, 0))
             if kind is socket.SOCK_STREAM:
                 bound.listen()
-            endpoints.append(Endpoint(driver, host, bound.getsockname()[1], "admin", PASSWORD))
+            endpoints.append(_endpoint(_kind(number), host, bound.getsockname()[1]))
         yield endpoints

@@ -1,10 +1,8 @@
 """The matrix: operations x points x databases, each judged by the log of the machine."""
 
 import asyncio
-import json
+import multiprocessing
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +13,12 @@ from rackhand.servers import service
 from rackhand.settings import Settings
 from rackhand.sim.config import MachineConfig
 from rackhand.sim.rack import RackThread
+from tests.prove import process
 
 JUDGED = ("powered_on", "powered_off", "reset", "soft_off_requested")
-ROOT = Path(__file__).parents[2]
+# A process that has imported everything forks the ones that are killed: they start at once.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.prove.process"])
 
 
 @dataclass(frozen=True)
@@ -100,13 +101,17 @@ class Bench:
         if case is not None:
             number = [each.name for each in self.rack.config.machines].index(machine.name) + 1
             order |= {"operation": case.operation, "soft": case.soft, "server": number}
-        command = [sys.executable, "-m", "tests.prove.process", json.dumps(order)]
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-        if ended.returncode == -signal.SIGKILL and kill_at is not None:
+        receiver, sender = PROCESSES.Pipe(duplex=False)
+        child = PROCESSES.Process(target=process.main, args=(order, sender))
+        child.start()
+        sender.close()
+        child.join(120)
+        if child.exitcode == -signal.SIGKILL and kill_at is not None:
             return {}
-        if ended.returncode:
-            raise RuntimeError(f"{command}: {ended.stdout} {ended.stderr}")
-        answer: dict[str, object] = json.loads(ended.stdout.strip().splitlines()[-1])
+        if child.exitcode != 0:
+            child.kill()
+            raise RuntimeError(f"{order}: the process ended with {child.exitcode}")
+        answer: dict[str, object] = receiver.recv()
         return answer
 
     def _judge(self, case: Case, machine: MachineConfig, before: int, answer: dict[str, object]) -> None:

@@ -1,8 +1,7 @@
 """The process that is killed: the real product over a real database; asks for an operation or goes on with one."""
 
 import asyncio
-import json
-import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from tests.prove.points import Points
 PATIENCE = 60.0
 
 
-async def run(order: dict[str, Any]) -> None:
-    """Ask for `operation` (when given) and stay until no task is active; the passed points go to standard output."""
+async def run(order: dict[str, Any]) -> dict[str, Any]:
+    """Ask for `operation` (when given) and stay until no task is active; tell how that ended and what was passed."""
     logs.configure("warning", as_json=False)
     passed: list[str] = []
     points = Points(order.get("kill_at"), lambda point: None if point in passed else passed.append(point))
@@ -45,8 +44,9 @@ async def run(order: dict[str, Any]) -> None:
                 await asyncio.sleep(0.05)
         async with services.db.read() as session:
             last = (await session.scalars(select(Task).order_by(Task.id.desc()).limit(1))).one()
-            print(json.dumps({"status": last.status, "error": last.error, "points": passed}))
+            return {"status": last.status, "error": last.error, "points": passed}
 
 
-if __name__ == "__main__":
-    asyncio.run(run(json.loads(sys.argv[1])))
+def main(order: dict[str, Any], answers: "Connection[dict[str, Any], None]") -> None:
+    """Run an order in a process of its own and send its answer, unless the process is killed before."""
+    answers.send(asyncio.run(run(order)))

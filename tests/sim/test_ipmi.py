@@ -151,12 +151,22 @@ def test_other_cipher_suites_are_refused(ipmi_machine: MachineConfig) -> None:
 
 def test_viewer_may_look_and_not_touch(rack: RackThread, ipmi_machine: MachineConfig) -> None:
     viewer = ipmi_machine.bmc.more_users[0]
-    asked = {"user": viewer.name, "password": viewer.password, "privilege": "USER"}
-    assert ipmitool(ipmi_machine, "power", "status", **asked).output == "Chassis Power is off"
-    assert "Insufficient privilege" in ipmitool(ipmi_machine, "power", "on", **asked).output
+
+    def ask(command: str, privilege: str) -> Result:
+        return ipmitool(
+            ipmi_machine,
+            "power",
+            command,
+            user=viewer.name,
+            password=viewer.password,
+            privilege=privilege,
+            tries=1,
+        )
+
+    assert ask("status", "USER").output == "Chassis Power is off"
+    assert "Insufficient privilege" in ask("on", "USER").output
     assert rack.control.machine(ipmi_machine.name).power is Power.OFF
-    asked["privilege"] = "ADMINISTRATOR"
-    assert ipmitool(ipmi_machine, "power", "status", **asked, tries=1).status != 0
+    assert ask("status", "ADMINISTRATOR").status != 0
 
 
 @pytest.mark.parametrize("user", ["admin", "nobody"])

@@ -184,7 +184,9 @@ def split(span: Span, block: Span) -> tuple[Span, ...]:
     return tuple(piece for piece in (before, after) if piece.size > 0)
 
 
-def lowest_block(spans: Iterable[Span], prefix_length: int, within: Sequence[Span] | None = None) -> Span | None:
+def lowest_block(
+    spans: Iterable[Span], prefix_length: int, within: Sequence[Span] | None = None
+) -> Span | None:
     """Return the lowest block of a prefix that lies wholly in one of *spans*, or None.
 
     With *within* it must lie in one of those as well. One address is the prefix /32 or /128.

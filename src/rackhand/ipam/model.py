@@ -54,7 +54,9 @@ class Network(Base):
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     userspace_id: Mapped[int] = mapped_column(ForeignKey("ip_userspace.id", ondelete="RESTRICT"))
-    parent_id: Mapped[int | None] = mapped_column(ForeignKey("ip_network.id", ondelete="RESTRICT"), index=True)
+    parent_id: Mapped[int | None] = mapped_column(
+        ForeignKey("ip_network.id", ondelete="RESTRICT"), index=True
+    )
     cidr: Mapped[str]
     version: Mapped[int]
     prefix_length: Mapped[int]
@@ -63,7 +65,9 @@ class Network(Base):
     gateway: Mapped[str] = mapped_column(default="")
     vlan: Mapped[str] = mapped_column(default="")
     note: Mapped[str] = mapped_column(default="")
-    location_id: Mapped[int | None] = mapped_column(ForeignKey("location.id", ondelete="RESTRICT"), index=True)
+    location_id: Mapped[int | None] = mapped_column(
+        ForeignKey("location.id", ondelete="RESTRICT"), index=True
+    )
     created_at: Mapped[datetime]
 
     @property
@@ -96,7 +100,9 @@ class Pool(Base):
     name: Mapped[str]
     note: Mapped[str] = mapped_column(default="")
     is_public: Mapped[bool] = mapped_column(default=False)
-    location_id: Mapped[int | None] = mapped_column(ForeignKey("location.id", ondelete="RESTRICT"), index=True)
+    location_id: Mapped[int | None] = mapped_column(
+        ForeignKey("location.id", ondelete="RESTRICT"), index=True
+    )
     rack_id: Mapped[int | None] = mapped_column(ForeignKey("rack.id", ondelete="RESTRICT"), index=True)
     created_at: Mapped[datetime]
 
@@ -165,7 +171,9 @@ class Address(Base):
     def span(self) -> Span:
         """The addresses it stands for."""
         first = address_of(self.key)
-        return Span(self.version, int(first), int(first) + (1 << (first.max_prefixlen - self.prefix_length)) - 1)
+        return Span(
+            self.version, int(first), int(first) + (1 << (first.max_prefixlen - self.prefix_length)) - 1
+        )
 
 
 class FreeSpan(Base):

@@ -13,7 +13,17 @@ from rackhand.http.lists import ListParams, Page, fetch_page
 from rackhand.http.where import Field, FieldKind, Fields
 from rackhand.ipam import allocation
 from rackhand.ipam.allocation import Span
-from rackhand.ipam.model import PUBLIC, Address, AddressQuota, AddressStatus, FreeSpan, Network, Pool, Range, Userspace
+from rackhand.ipam.model import (
+    PUBLIC,
+    Address,
+    AddressQuota,
+    AddressStatus,
+    FreeSpan,
+    Network,
+    Pool,
+    Range,
+    Userspace,
+)
 from rackhand.servers.model import Server
 from rackhand.servers.queries import id_in
 from rackhand.users.model import User
@@ -244,7 +254,11 @@ async def innermost_network(session: AsyncSession, userspace_id: int, span: Span
     """The smallest network that holds all of *span*."""
     query = (
         select(Network)
-        .where(Network.userspace_id == userspace_id, Network.first <= span.first_key, Network.last >= span.last_key)
+        .where(
+            Network.userspace_id == userspace_id,
+            Network.first <= span.first_key,
+            Network.last >= span.last_key,
+        )
         .order_by(Network.prefix_length.desc())
         .limit(1)
     )
@@ -284,7 +298,9 @@ async def pool_counters(session: AsyncSession, pools: Sequence[Pool]) -> Mapping
         .join(
             Address,
             and_(
-                Address.userspace_id == Range.userspace_id, Address.key >= Range.first, Address.key <= Range.last
+                Address.userspace_id == Range.userspace_id,
+                Address.key >= Range.first,
+                Address.key <= Range.last,
             ),
         )
         .where(id_in(session, Range.pool_id, ids))
@@ -340,7 +356,9 @@ async def range_by_id(session: AsyncSession, range_id: int) -> Range:
     return found
 
 
-async def pools_for(session: AsyncSession, server: Server, version: int, userspace_id: int | None) -> Sequence[Pool]:
+async def pools_for(
+    session: AsyncSession, server: Server, version: int, userspace_id: int | None
+) -> Sequence[Pool]:
     """Pools that serve *server*, in the documented order: its rack's, its location's, public ones (api-facts 6.2)."""
     order = case(
         (Pool.rack_id == server.rack_id, 0),
@@ -363,7 +381,9 @@ async def pools_for(session: AsyncSession, server: Server, version: int, userspa
     return (await session.scalars(query)).all()
 
 
-async def pool_holding(session: AsyncSession, userspace_id: int, span: Span, *, public: bool = False) -> int | None:
+async def pool_holding(
+    session: AsyncSession, userspace_id: int, span: Span, *, public: bool = False
+) -> int | None:
     """The first pool whose ranges hold all of *span*."""
     query = (
         select(Range.pool_id)
@@ -380,7 +400,7 @@ async def pool_holding(session: AsyncSession, userspace_id: int, span: Span, *, 
 
 async def lowest_free_in_network(session: AsyncSession, network: Network, prefix_length: int) -> Span | None:
     """The lowest free block of a network itself; nested networks hand out their own."""
-    query = select(FreeSpan).where(FreeSpan.network_id == network.id).order_by(FreeSpan.last)
+    query = _free().where(FreeSpan.network_id == network.id).order_by(FreeSpan.last)
     if prefix_length == allocation.BITS[network.version]:
         query = query.limit(1)
     spans = [free.span for free in await session.scalars(query)]
@@ -394,12 +414,16 @@ async def lowest_free_in_pool(
     ranges = select(Range).where(Range.pool_id == pool.id, Range.version == version)
     if prefix_length < allocation.BITS[version]:
         limits = [row.span for row in await session.scalars(ranges)]
-        return allocation.lowest_block(await _free_spans(session, limits, pool, location_id), prefix_length, limits)
+        return allocation.lowest_block(
+            await _free_spans(session, limits, pool, location_id), prefix_length, limits
+        )
     next_free = aliased(FreeSpan)
     first = (
         select(next_free.id)
         .join(Network, Network.id == next_free.network_id)
-        .where(next_free.userspace_id == Range.userspace_id, next_free.last >= Range.first, _serves(location_id))
+        .where(
+            next_free.userspace_id == Range.userspace_id, next_free.last >= Range.first, _serves(location_id)
+        )
         .order_by(next_free.last)
         .limit(1)
         .correlate(Range)
@@ -411,6 +435,7 @@ async def lowest_free_in_pool(
         .where(FreeSpan.first <= Range.last)
         .order_by(Range.first)
         .limit(1)
+        .execution_options(populate_existing=True)
     )
     found = (await session.execute(query)).one_or_none()
     return None if found is None else allocation.lowest_block([found[1].span], prefix_length, [found[0].span])
@@ -422,7 +447,7 @@ async def _free_spans(
     if not limits:
         return ()
     query = (
-        select(FreeSpan)
+        _free()
         .join(Network, Network.id == FreeSpan.network_id)
         .where(
             FreeSpan.userspace_id == pool.userspace_id,
@@ -432,6 +457,11 @@ async def _free_spans(
         )
     )
     return [free.span for free in await session.scalars(query)]
+
+
+def _free() -> Select[FreeSpan]:
+    """Free spans as they are now, not as this session saw them before it waited for a lock."""
+    return select(FreeSpan).execution_options(populate_existing=True)
 
 
 def _serves(location_id: int) -> ColumnElement[bool]:

@@ -24,7 +24,7 @@ YEAR_HOURS = 8760
 
 def _none_for_zero(value: object) -> object:
     """0 and an empty text are how callers leave out a number."""
-    return None if value in {0, "", "0"} else value
+    return None if isinstance(value, int | str) and value in {0, "", "0"} else value
 
 
 def _none_for_empty(value: object) -> object:
@@ -61,7 +61,9 @@ class AllocateBody(Body):
 
     domain: Domain | None = Field(None, examples=["srv-12.example.com"])
     family: Annotated[int | None, BeforeValidator(_family)] = Field(None, examples=["ipv4"])
-    ip_name: Annotated[AddressText | None, BeforeValidator(_none_for_empty)] = Field(None, examples=["192.0.2.10"])
+    ip_name: Annotated[AddressText | None, BeforeValidator(_none_for_empty)] = Field(
+        None, examples=["192.0.2.10"]
+    )
     ip_net: OptionalId = Field(None, examples=[1])
     ip_pool: OptionalId = Field(None, examples=[1])
     set_as_main_ipv4: Annotated[bool, BeforeValidator(_flag)] = False
@@ -88,13 +90,17 @@ class EditAddress(Body):
 class PtrBody(Body):
     """The reverse name of an address; empty takes it away."""
 
-    domain: Domain = Field(examples=["srv-12.example.com"], validation_alias=AliasChoices("domain", "ptr", "name"))
+    domain: Domain = Field(
+        examples=["srv-12.example.com"], validation_alias=AliasChoices("domain", "ptr", "name")
+    )
 
 
 class KeepBackBody(Body):
     """An address, or a prefix, that nobody is to get."""
 
-    name: AddressText = Field(examples=["192.0.2.2"], validation_alias=AliasChoices("name", "ip_addr", "ip_name"))
+    name: AddressText = Field(
+        examples=["192.0.2.2"], validation_alias=AliasChoices("name", "ip_addr", "ip_name")
+    )
     userspace: OptionalId = None
     domain: Domain = ""
     note: Note = ""
@@ -103,8 +109,12 @@ class KeepBackBody(Body):
 class NetworkBody(Body):
     """A network."""
 
-    name: AddressText = Field(examples=["192.0.2.0/24"], validation_alias=AliasChoices("name", "cidr", "network"))
-    gateway: Annotated[AddressText | None, BeforeValidator(_none_for_empty)] = Field(None, examples=["192.0.2.1"])
+    name: AddressText = Field(
+        examples=["192.0.2.0/24"], validation_alias=AliasChoices("name", "cidr", "network")
+    )
+    gateway: Annotated[AddressText | None, BeforeValidator(_none_for_empty)] = Field(
+        None, examples=["192.0.2.1"]
+    )
     vlan: Vlan = Field("", examples=["100"])
     note: Note = ""
     userspace: OptionalId = None
@@ -144,7 +154,9 @@ class EditPool(Body):
 class RangeBody(Body):
     """Addresses of a pool: `first-last`, a network, or one address."""
 
-    name: AddressText = Field(examples=["192.0.2.10-192.0.2.99"], validation_alias=AliasChoices("name", "range"))
+    name: AddressText = Field(
+        examples=["192.0.2.10-192.0.2.99"], validation_alias=AliasChoices("name", "range")
+    )
 
 
 class UserspaceBody(Body):

@@ -1,7 +1,7 @@
 """What a rack consists of: values that a rack is started from, never changed while it runs."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 SERIAL_NAMESPACE = uuid.UUID("6f6f0e0c-7d43-5b6e-9b0e-3b0f5f1a2c11")
@@ -71,13 +71,13 @@ class BmcUser:
     """An account of a BMC. IPMI allows 16 bytes of name and 20 of password."""
 
     name: str
-    password: str
+    password: str = field(repr=False)
     privilege: Privilege
 
 
 @dataclass(frozen=True)
 class BmcConfig:
-    """A BMC: where it listens (port 0 lets the system choose) and who may sign in.
+    """A BMC: where it listens (an IPv4 address; port 0 lets the system choose) and who may sign in.
 
     *system_id* is the id of the one system under `/redfish/v1/Systems`: vendors differ, a client must look.
     """
@@ -86,7 +86,7 @@ class BmcConfig:
     host: str
     port: int
     user: str
-    password: str
+    password: str = field(repr=False)
     mac: str
     more_users: tuple[BmcUser, ...] = ()
     system_id: str = "1"

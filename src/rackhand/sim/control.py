@@ -175,7 +175,7 @@ async def _show_log(rack: ControlledRack, request: Request) -> BaseModel:
         )
         for event in rack.log.after(after, machine=machine, limit=limit)
     ]
-    return wire.LogPage(events=events, last=rack.log.last)
+    return wire.LogPage(events=events, first=rack.log.first, last=rack.log.last)
 
 
 async def _reset(rack: ControlledRack, request: Request) -> list[wire.MachineView]:

@@ -1,5 +1,6 @@
 """What really happened in the rack, in order: the log that a test compares with what the manager believes."""
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from typing import IO
 
 import msgspec
 
-KEPT = 200_000  # events in memory; the file, when there is one, has all
+KEPT = 100_000  # events in memory, some 50 MB; the file, when there is one, has all
 TAIL_BYTES = 65_536  # enough of a log file's end to hold its last line
 
 DetailValue = str | int | float | bool | None
@@ -100,6 +101,11 @@ class EventLog:
         for watcher in self._watchers:
             watcher(event)
 
+    @property
+    def first(self) -> int:
+        """Number of the oldest event that is still in memory, or of the next one when there is none."""
+        return self._events[0].seq if self._events else self.last + 1
+
     def watch(self, watcher: Callable[[Event], None]) -> None:
         """Call *watcher* with every later event, at once and in order."""
         self._watchers.append(watcher)
@@ -108,15 +114,9 @@ class EventLog:
         """Return at most *limit* events that follow number *seq*, oldest first."""
         if not self._events:
             return []
-        first = max(0, seq + 1 - self._events[0].seq)
-        found = []
-        for index in range(first, len(self._events)):
-            event = self._events[index]
-            if machine is None or event.machine == machine:
-                found.append(event)
-                if len(found) == limit:
-                    break
-        return found
+        newer = itertools.islice(self._events, max(0, seq + 1 - self._events[0].seq), None)
+        wanted = (event for event in newer if machine is None or event.machine == machine)
+        return list(itertools.islice(wanted, limit))
 
     def close(self) -> None:
         """Close the file."""

@@ -221,7 +221,7 @@ class IpmiFace(asyncio.DatagramProtocol):
             status, why = Status.UNAUTHORIZED_NAME, "unknown user"
         elif self.bmc.is_locked(session.user):
             status, why = Status.UNAUTHORIZED_NAME, "locked"
-        elif not Privilege.CALLBACK <= session.role & 0x0F <= account.privilege:
+        elif not Privilege.USER <= session.role & 0x0F <= account.privilege:
             status, why = Status.UNAUTHORIZED_ROLE, "privilege"
         if account is None or status is not Status.OK:
             self.bmc.refuse_login(session.user, Source.IPMI, why=why)

@@ -362,6 +362,12 @@ class Machine:
         )
         self.mains_since = -math.inf
 
+    def stop(self) -> None:
+        """Set no timer off any more: the rack is going down, and the machine stays as it is."""
+        for timer in (self._timer, self._identify_timer):
+            if timer is not None:
+                timer.cancel()
+
     def _wait_for_end_of_phase(self) -> None:
         match self.phase:
             case Phase.POST:

@@ -110,6 +110,8 @@ class RackThread:
     `config` holds the real ports, `control` is a client of the control API.
     """
 
+    control: RackControl
+
     def __init__(
         self,
         config: RackConfig | None = None,
@@ -225,13 +227,14 @@ def _bind(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
 def _start_machines(rack: Rack, state_file: Path | None, stack: contextlib.AsyncExitStack) -> None:
     for machine in rack.machines.values():
         machine.return_to_start()
+        stack.callback(machine.stop)
     if state_file is None:
         return
     file = StateFile(state_file, rack.machines.values())
     for name, state in file.load().items():
         if name in rack.machines:
             rack.machines[name].restore(state)
-    stack.callback(file.save)
+    stack.callback(file.close)
 
     def save_soon(_event: Event) -> None:
         file.save_soon()
@@ -287,6 +290,7 @@ async def _serving(
             loop="none",
             log_config=None,
             access_log=False,
+            proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=1,
             ssl_certfile=None if certificate is None else str(certificate[0]),

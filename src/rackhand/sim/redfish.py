@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -262,17 +262,10 @@ def _parse_boot(bmc: Bmc, boot: object) -> BootOverride | None:
         if name not in {"BootSourceOverrideEnabled", "BootSourceOverrideTarget", "BootSourceOverrideMode"}:
             raise Failure(errors.unknown_property(name))
     present = bmc.machine.override
-    enabled = boot.get(
-        "BootSourceOverrideEnabled", "Continuous" if present and present.persistent else "Once"
-    )
-    if enabled not in {"Disabled", "Once", "Continuous"}:
-        raise Failure(errors.bad_property("BootSourceOverrideEnabled"))
-    target = boot.get("BootSourceOverrideTarget")
-    if target is not None and target != "None" and target not in resources.BOOT_TARGETS:
-        raise Failure(errors.bad_property("BootSourceOverrideTarget"))
-    mode = boot.get("BootSourceOverrideMode")
-    if mode is not None and mode not in resources.BOOT_MODES:
-        raise Failure(errors.bad_property("BootSourceOverrideMode"))
+    usual = "Continuous" if present and present.persistent else "Once"
+    enabled = _choice(boot, "BootSourceOverrideEnabled", ("Disabled", "Once", "Continuous")) or usual
+    target = _choice(boot, "BootSourceOverrideTarget", ("None", *resources.BOOT_TARGETS))
+    mode = _choice(boot, "BootSourceOverrideMode", resources.BOOT_MODES)
     if enabled == "Disabled" or target == "None":
         return None
     return BootOverride(
@@ -296,21 +289,25 @@ def _parse_light(body: Json) -> bool | None:
         if not isinstance(active, bool):
             raise Failure(errors.bad_property("LocationIndicatorActive"))
         return active
-    if "IndicatorLED" in body:
-        led = body["IndicatorLED"]
-        if led not in {"Off", "Lit", "Blinking"}:
-            raise Failure(errors.bad_property("IndicatorLED"))
-        return led != "Off"
-    return None
+    led = _choice(body, "IndicatorLED", ("Off", "Lit", "Blinking"))
+    return None if led is None else led != "Off"
+
+
+def _choice(body: Json, name: str, choices: Collection[str]) -> str | None:
+    """Return what *body* says about *name*, None when nothing; it must be one of *choices*."""
+    if name not in body:
+        return None
+    value = body[name]
+    if not isinstance(value, str) or value not in choices:
+        raise Failure(errors.bad_property(name))
+    return value
 
 
 async def _reset_system(face: RedfishFace, request: Request) -> Response:
     _check_system(face, request)
-    wanted = (await _body(request)).get("ResetType")
+    wanted = _choice(await _body(request), "ResetType", resources.RESET_TYPES)
     if wanted is None:
         raise Failure(errors.missing_property("ResetType"))
-    if not isinstance(wanted, str) or wanted not in resources.RESET_TYPES:
-        raise Failure(errors.bad_property("ResetType"))
     # ForceOn of a machine that is on is harmless by definition; On is refused as by iDRAC.
     strict = wanted != "ForceOn"
     face.bmc.set_power(resources.RESET_TYPES[wanted], Source.REDFISH, strict=strict)
@@ -327,9 +324,7 @@ async def _patch_chassis(face: RedfishFace, request: Request) -> Response:
 
 
 async def _reset_manager(face: RedfishFace, request: Request) -> Response:
-    wanted = (await _body(request)).get("ResetType", "ForceRestart")
-    if wanted not in resources.MANAGER_RESET_TYPES:
-        raise Failure(errors.bad_property("ResetType"))
+    _choice(await _body(request), "ResetType", resources.MANAGER_RESET_TYPES)
     face.bmc.reset(Source.REDFISH)
     return Response(status_code=HTTPStatus.NO_CONTENT)
 

@@ -21,10 +21,11 @@ class StateFile:
         self._path = path
         self._machines = list(machines)
         self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     def save_soon(self) -> None:
         """Remember that something has changed."""
-        if self._timer is None:
+        if self._timer is None and not self._is_closed:
             self._timer = asyncio.get_running_loop().call_later(SAVE_AFTER_SECONDS, self.save)
 
     def save(self) -> None:
@@ -36,6 +37,11 @@ class StateFile:
         beside = self._path.with_name(self._path.name + ".new")
         beside.write_bytes(msgspec.json.encode(states))
         beside.replace(self._path)
+
+    def close(self) -> None:
+        """Save for the last time."""
+        self.save()
+        self._is_closed = True
 
     def load(self) -> Mapping[str, MachineState]:
         """Return the saved states by name, none when there is no file. An unreadable file is put aside."""

@@ -77,7 +77,7 @@ class BmcAddress(BaseModel):
     port: int
     url: str
     user: str
-    password: str
+    password: str = Field(repr=False)
 
 
 class MachineView(BaseModel):
@@ -115,9 +115,10 @@ class EventView(BaseModel):
 
 
 class LogPage(BaseModel):
-    """A part of the log; *last* is the number of the newest event of the whole log."""
+    """A part of the log. *first* is the number of the oldest event still kept, *last* that of the newest of all."""
 
     events: list[EventView]
+    first: int
     last: int
 
 

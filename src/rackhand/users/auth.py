@@ -1,13 +1,13 @@
 """Who asks: the ways to carry a token, and what a browser may not be tricked into."""
 
 import ipaddress
-from http.cookies import CookieError, SimpleCookie
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import cookie_parser
 
 from rackhand.db import Database
 from rackhand.errors import Forbidden, Unauthenticated
@@ -21,6 +21,8 @@ SESSION_COOKIE = "ses6"
 TOKEN_HEADER = "x-xsrf-token"  # noqa: S105  # the name of a header
 BOX_HEADER = "isp-box-instance"
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+# What a proxy adds: such a call comes from the network, whatever its address says.
+PROXY_HEADERS = ("x-forwarded-for", "x-real-ip", "forwarded", "via")
 
 # Only for the API description: `authenticate` reads more places than this.
 token_in_header = APIKeyHeader(name=TOKEN_HEADER, auto_error=False, scheme_name="token")
@@ -54,14 +56,9 @@ def token_of(request: Request) -> tuple[str, bool]:
 
 
 def _cookie_of(request: Request) -> str:
-    for header in request.headers.getlist("cookie"):
-        try:
-            morsel = SimpleCookie(header).get(SESSION_COOKIE)
-        except CookieError:
-            continue
-        if morsel is not None and morsel.value:
-            return morsel.value
-    return ""
+    """The session's cookie; `http.cookies` would drop it behind the first cookie that is not as RFC 2109 has it."""
+    found = (cookie_parser(header).get(SESSION_COOKIE) for header in request.headers.getlist("cookie"))
+    return next((value for value in found if value), "")
 
 
 async def authenticate(request: Request, session: AsyncSession) -> User:
@@ -88,6 +85,7 @@ async def authenticate(request: Request, session: AsyncSession) -> User:
         )
     if tokens.needs_touch(token):
         if request.method in SAFE_METHODS:
+            await session.close()  # gives its connection back: readers that hold one would all wait for another
             async with services.db.write() as writing:
                 await tokens.touch(writing, token)
         else:
@@ -99,6 +97,8 @@ async def authenticate(request: Request, session: AsyncSession) -> User:
 async def _internal_user(request: Request, session: AsyncSession) -> User | None:
     services: HasAuth = request.app.state.services
     if not services.settings.internal_auth or request.headers.get("internal-auth") != "on":
+        return None
+    if any(header in request.headers for header in PROXY_HEADERS):
         return None
     address = client_address(request)
     if address and not (_is_ip(address) and ipaddress.ip_address(address).is_loopback):
