@@ -85,10 +85,7 @@ async def test_a_key_is_good_for_an_hour(admin: Api, services: Services) -> None
     async with services.db.write() as session:
         await session.execute(update(LoginKey).values(expires_at=utcnow() - timedelta(seconds=1)))
     await admin.refused(401, "POST", "/auth/v4/public/key", key)
-    key = await admin.post("/auth/v4/user/1/key")
-    async with services.db.write() as session:
-        await session.execute(update(LoginKey).values(expires_at=LoginKey.expires_at))
-    assert await admin.post("/auth/v4/public/key", key)
+    assert "expired" in (await admin.refused(401, "POST", "/auth/v4/public/key", key))["msg"]
 
 
 async def test_keys_are_made_by_administrators_and_not_for_other_administrators(admin: Api, customer: Api) -> None:
@@ -149,11 +146,9 @@ async def test_a_token_without_an_end_does_not_slide_and_one_with_an_end_ends(ad
     assert (await admin.with_token(ending["token"]).refused(401, "GET", WHOAMI))["code"] == 1000
 
 
-@pytest.mark.parametrize(
-    "expires_at", ["2001-01-01 00:00:00", "soon", "2090-13-01", "9999-12-31T23:59:59-23:59", 4102444800, True, [], {}]
-)
-async def test_an_end_that_is_no_moment_to_come_is_refused(expires_at: object, admin: Api) -> None:
-    assert (await admin.refused(400, "POST", "/auth/v4/token", {"expires_at": expires_at}))["code"] == 2400
+async def test_an_end_that_is_no_moment_to_come_is_refused(admin: Api) -> None:
+    for end in ("2001-01-01 00:00:00", "soon", "2090-13-01", "9999-12-31T23:59:59-23:59", 4102444800, True, [], {}):
+        assert (await admin.refused(400, "POST", "/auth/v4/token", {"expires_at": end}))["code"] == 2400, end
     assert (await admin.get("/auth/v4/token"))["size"] == 1
 
 

@@ -61,8 +61,11 @@ class RmcpClient:
         (self.session_id,) = struct.unpack_from("<I", answer, 8)
         return answer
 
-    def sign_in(self, *, password: str | None = None, role: int = 4) -> Self:
-        """Do the whole handshake; a wrong *password* goes on to the last step, as the specification wants."""
+    def sign_in(self, *, password: str | None = None, role: int = 4, repeat: bool = False) -> Self:
+        """Do the whole handshake; a wrong *password* goes on to the last step, as the specification wants.
+
+        With *repeat* each message is sent again with another tag, as FreeIPMI does, and must get the same answer.
+        """
         if not self.session_id:
             self.open()
         key = (password or self.machine.bmc.password).encode()
@@ -70,18 +73,26 @@ class RmcpClient:
         ours = os.urandom(16)
         named_role = bytes((role, len(name))) + name
         message_1 = struct.pack("<BxxxI", 8, self.session_id) + ours + bytes((role, 0, 0, len(name))) + name
-        message_2 = self.exchange(rmcp.wrap(message_1, PayloadType.RAKP_1)).payload
+        message_2 = self.step(message_1, PayloadType.RAKP_1, repeat=repeat)
         if message_2[1]:
             raise NoSession(message_2[1])
         theirs = message_2[8:24]
         proof = hmac.digest(key, theirs + struct.pack("<I", self.remote_id) + named_role, hashlib.sha256)
         message_3 = struct.pack("<BBxxI", 9, 0, self.session_id) + proof
-        message_4 = self.exchange(rmcp.wrap(message_3, PayloadType.RAKP_3)).payload
+        message_4 = self.step(message_3, PayloadType.RAKP_3, repeat=repeat)
         if message_4[1]:
             raise NoSession(message_4[1])
         self.keys = Keys.derive(self.suite, hmac.digest(key, ours + theirs + named_role, hashlib.sha256))
         self.send(*SET_ADMIN)
         return self
+
+    def step(self, message: bytes, kind: PayloadType, *, repeat: bool) -> bytes:
+        answer = self.exchange(rmcp.wrap(message, kind)).payload
+        assert answer[0] == message[0]
+        if repeat:
+            again = self.exchange(rmcp.wrap(bytes((message[0] + 100,)) + message[1:], kind)).payload
+            assert (again[0], again[1:]) == (message[0] + 100, answer[1:])
+        return answer
 
     def build(self, netfn: int, command: int, data: bytes, *, same_request: bool = False) -> bytes:
         """Return the next datagram of the session; with *same_request* it repeats the last request."""

@@ -52,6 +52,15 @@ def test_repeated_open_request_takes_one_slot(ipmi_machine: MachineConfig) -> No
         client.sign_in()
 
 
+def test_repeated_handshake_messages_are_answered_again(
+    rack: RackThread, ipmi_machine: MachineConfig, start: int
+) -> None:
+    with RmcpClient(ipmi_machine) as client:
+        client.sign_in(repeat=True)
+        assert client.send(*CHASSIS_STATUS)[0] == 0
+    assert count(rack, ipmi_machine, "login_accepted", after=start) == 1
+
+
 def test_fifth_session_is_refused_until_one_closes(
     rack: RackThread, ipmi_machine: MachineConfig, start: int
 ) -> None:

@@ -232,6 +232,16 @@ def test_restored_machine_finishes_what_it_was_doing(minutes: float) -> None:
     assert "powered_on" not in second.actions()
 
 
+def test_stopped_machine_stays_as_it_is() -> None:
+    on = bench()
+    on.machine.power_on(Source.IPMI)
+    on.machine.set_identify(Source.IPMI, on=True, seconds=5)
+    on.machine.stop()
+    on.clock.move(10_000)
+    assert on.machine.phase is Phase.POST
+    assert on.actions() == ["powered_on", "identify_on"]
+
+
 def test_operating_system_that_ignores_the_button_stays_on() -> None:
     on = bench()
     on.machine.faults.switch_on(Fault.IGNORE_SOFT_OFF)

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from rackhand.sim.client import AsyncRackControl
-from rackhand.sim.events import Source
 from rackhand.sim.machine import BootDevice, Phase, Power
 from rackhand.sim.rack import RackThread, demo_rack, running_rack, serve_rack
 from tests.sim.tools import ipmipower
@@ -121,16 +120,6 @@ async def test_rack_runs_in_the_loop_of_the_caller() -> None:
         control_port = rack.config.control_port
     with pytest.raises(OSError), socket.create_connection(("127.0.0.1", control_port), timeout=1):  # noqa: PT011
         pass
-
-
-async def test_nothing_happens_after_the_rack_has_stopped(tmp_path: Path) -> None:
-    state = tmp_path / "rack.json"
-    async with running_rack(demo_rack(1, time_scale=10_000), state) as rack:
-        rack.machines["node-001"].power_on(Source.CONTROL)
-    last = rack.log.last
-    await asyncio.sleep(0.05)  # POST would have taken 6 ms
-    assert rack.log.last == last
-    assert json.loads(state.read_text())["node-001"]["phase"] == "post"
 
 
 async def test_serving_prints_where_things_are_and_ends_when_cancelled(

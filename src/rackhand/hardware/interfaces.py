@@ -53,7 +53,10 @@ class AdminStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a device listens and how to sign in; the password never shows in a repr."""
+    """Where a device listens and how to sign in; the password never shows in a repr.
+
+    `generation` counts how often an operator has set the access: a refused login counts for one of them.
+    """
 
     driver: str
     host: str
@@ -61,6 +64,7 @@ class Endpoint:
     user: str = ""
     password: str = field(default="", repr=False)
     settings: Mapping[str, str] = field(default_factory=dict, repr=False)
+    generation: int = 0
 
     @property
     def address(self) -> str:

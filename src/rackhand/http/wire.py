@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import cache
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import Path, Response
-from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 from pydantic_core import PydanticCustomError
 
 MAX_ID = 2**63 - 1
@@ -29,13 +30,24 @@ class Body(BaseModel):
     def refuse_unknown_properties(cls, data: Any, handler: ModelWrapValidatorHandler["Body"]) -> "Body":
         """In strict mode, name the first key that the call does not know."""
         if strict_properties.get() and isinstance(data, dict):
-            known = set(cls.model_fields) | {field.alias for field in cls.model_fields.values()}
+            known = _names_of(cls)
             for name in data:
                 if name not in known:
                     raise PydanticCustomError(
                         "unexpected_property", "unexpected property {name}", {"name": name}
                     )
         return handler(data)
+
+
+@cache
+def _names_of(body: type[Body]) -> frozenset[str]:
+    """All spellings of all keys."""
+    names = set(body.model_fields)
+    for field in body.model_fields.values():
+        alias = field.validation_alias
+        choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+        names.update(choice for choice in choices if isinstance(choice, str))
+    return frozenset(names)
 
 
 class IdAnswer(BaseModel):

@@ -10,7 +10,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 
-BITS = {4: 32, 6: 128}
+IPV4, IPV6 = 4, 6
+BITS = {IPV4: 32, IPV6: 128}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -65,7 +66,7 @@ class Span:
 
 def address_at(version: int, number: int) -> IPAddress:
     """The address with this number."""
-    return IPv4Address(number) if version == 4 else IPv6Address(number)  # noqa: PLR2004
+    return IPv4Address(number) if version == IPV4 else IPv6Address(number)
 
 
 def key_of(address: IPAddress) -> bytes:
@@ -115,7 +116,7 @@ def parse_network(text: str) -> IPNetwork:
         raise ValueError(words) from None
     if getattr(network.network_address, "scope_id", None):
         raise ValueError(words)
-    if str(network.network_address) != str(parse_address(text.split("/")[0])):
+    if str(network.network_address) != str(parse_address(text.split("/", maxsplit=1)[0])):
         raise ValueError(f"{text[:60]!r} has host bits set; the network is {network}")
     return network
 
@@ -129,9 +130,10 @@ def parse_range(text: str) -> Span:
     last = parse_address(last_text) if dash else first
     if first.version != last.version:
         raise ValueError(f"{first} and {last} are of two families")
-    if last < first:
+    span = Span(first.version, int(first), int(last))
+    if span.size < 1:
         raise ValueError(f"{first} comes after {last}")
-    return Span(first.version, int(first), int(last))
+    return span
 
 
 def service_addresses(network: IPNetwork) -> tuple[IPAddress, ...]:
@@ -141,7 +143,7 @@ def service_addresses(network: IPNetwork) -> tuple[IPAddress, ...]:
     """
     if network.num_addresses <= 2:  # noqa: PLR2004
         return ()
-    if network.version == 4:  # noqa: PLR2004
+    if network.version == IPV4:
         return network.network_address, network.broadcast_address
     return (network.network_address,)
 

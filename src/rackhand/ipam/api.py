@@ -13,10 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rackhand.errors import Forbidden, Invalid, NotFound
 from rackhand.events.queries import last_notify
+from rackhand.events.service import Actor
 from rackhand.http.lists import ListParams, list_params
 from rackhand.http.transaction import Session, TransactionRoute
 from rackhand.http.wire import Body, IdAnswer, ListAnswer, ObjectId, TaskAck, json_response, list_response
-from rackhand.ipam import queries, service
+from rackhand.ipam import places, queries, service
 from rackhand.ipam.model import PUBLIC, Address
 from rackhand.ipam.operations import (
     ALLOCATE_ADDRESS,
@@ -187,7 +188,7 @@ async def _remove(
     quarantine_hours: int | None,
     *,
     viewer: User,
-    actor: service.Actor,
+    actor: Actor,
 ) -> TaskAck:
     if quarantine_hours is not None and not viewer.is_admin:
         raise Forbidden("The quarantine of addresses is for administrators to set.")
@@ -317,10 +318,10 @@ async def add_network_to_space(
 
 
 async def _add_network(
-    session: AsyncSession, body: NetworkBody, userspace_id: int | None, actor: service.Actor
+    session: AsyncSession, body: NetworkBody, userspace_id: int | None, actor: Actor
 ) -> IdAnswer:
     values = body.model_dump(exclude={"userspace"})
-    network = await service.add_network(session, **values, userspace_id=userspace_id, actor=actor)
+    network = await places.add_network(session, **values, userspace_id=userspace_id, actor=actor)
     return IdAnswer(id=network.id)
 
 
@@ -330,7 +331,7 @@ async def edit_network(
 ) -> IdAnswer:
     """Change a network."""
     network = await queries.network_by_id(session, id)
-    await service.edit_network(
+    await places.edit_network(
         session, network, _values(body, nullable={"gateway", "location_id"}), actor=actor
     )
     return IdAnswer(id=id)
@@ -339,7 +340,7 @@ async def edit_network(
 @network_router.delete("/ipnet/{id}")
 async def delete_network(id: ObjectId, session: Session, _admin: Admin, actor: CurrentActor) -> IdAnswer:
     """Delete a network without addresses of servers."""
-    await service.delete_network(session, id, actor=actor)
+    await places.delete_network(session, id, actor=actor)
     return IdAnswer(id=id)
 
 
@@ -379,10 +380,10 @@ async def add_pool_to_space(
 
 
 async def _add_pool(
-    session: AsyncSession, body: PoolBody, userspace_id: int | None, *, is_public: bool, actor: service.Actor
+    session: AsyncSession, body: PoolBody, userspace_id: int | None, *, is_public: bool, actor: Actor
 ) -> IdAnswer:
     values = body.model_dump(exclude={"userspace", "is_public"})
-    pool = await service.add_pool(
+    pool = await places.add_pool(
         session, **values, is_public=is_public, userspace_id=userspace_id, actor=actor
     )
     return IdAnswer(id=pool.id)
@@ -394,14 +395,14 @@ async def edit_pool(
 ) -> IdAnswer:
     """Change a pool."""
     pool = await queries.pool_by_id(session, id)
-    await service.edit_pool(session, pool, _values(body, nullable={"location_id", "rack_id"}), actor=actor)
+    await places.edit_pool(session, pool, _values(body, nullable={"location_id", "rack_id"}), actor=actor)
     return IdAnswer(id=id)
 
 
 @network_router.delete("/ippool/{id}")
 async def delete_pool(id: ObjectId, session: Session, _admin: Admin, actor: CurrentActor) -> IdAnswer:
     """Delete a pool and its ranges, unless servers have addresses of it."""
-    await service.delete_pool(session, await queries.pool_by_id(session, id), actor=actor)
+    await places.delete_pool(session, await queries.pool_by_id(session, id), actor=actor)
     return IdAnswer(id=id)
 
 
@@ -419,7 +420,7 @@ async def add_range(
 ) -> IdAnswer:
     """Add addresses to a pool."""
     pool = await queries.pool_by_id(session, id)
-    return IdAnswer(id=(await service.add_range(session, pool, body.name, actor=actor)).id)
+    return IdAnswer(id=(await places.add_range(session, pool, body.name, actor=actor)).id)
 
 
 @network_router.get("/range", response_model=ListAnswer)
@@ -438,7 +439,7 @@ async def get_range(id: ObjectId, session: Session, _admin: Admin) -> Response:
 @network_router.delete("/range/{id}")
 async def delete_range(id: ObjectId, session: Session, _admin: Admin, actor: CurrentActor) -> IdAnswer:
     """Take a range out of its pool, unless servers have addresses of it."""
-    await service.delete_range(session, await queries.range_by_id(session, id), actor=actor)
+    await places.delete_range(session, await queries.range_by_id(session, id), actor=actor)
     return IdAnswer(id=id)
 
 
@@ -457,13 +458,13 @@ async def add_userspace(
     session: Session, _admin: Admin, actor: CurrentActor, body: UserspaceBody
 ) -> IdAnswer:
     """Add a user space."""
-    return IdAnswer(id=(await service.add_userspace(session, name=body.name, note=body.note, actor=actor)).id)
+    return IdAnswer(id=(await places.add_userspace(session, name=body.name, note=body.note, actor=actor)).id)
 
 
 @network_router.delete("/userspace/{id}")
 async def delete_userspace(id: ObjectId, session: Session, _admin: Admin, actor: CurrentActor) -> IdAnswer:
     """Delete an empty user space."""
-    await service.delete_userspace(session, await queries.userspace_by_id(session, id), actor=actor)
+    await places.delete_userspace(session, await queries.userspace_by_id(session, id), actor=actor)
     return IdAnswer(id=id)
 
 

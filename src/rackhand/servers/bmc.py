@@ -26,6 +26,7 @@ def endpoint_of(access: BmcAccess, vault: Vault) -> Endpoint:
         user=access.user,
         password=password,
         settings=access.settings,
+        generation=access.generation,
     )
 
 

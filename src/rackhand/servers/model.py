@@ -157,5 +157,6 @@ class BmcAccess(Base):
     user: Mapped[str] = mapped_column(default="")
     password: Mapped[str] = mapped_column(default="")
     settings: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    generation: Mapped[int] = mapped_column(default=0)
     refused_at: Mapped[datetime | None]
     refusal: Mapped[str | None]

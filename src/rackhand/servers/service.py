@@ -254,6 +254,7 @@ async def set_bmc(
             fresh.password = server.bmc.password
         for name in ("driver", "host", "port", "user", "password", "settings"):
             setattr(server.bmc, name, getattr(fresh, name))
+        server.bmc.generation += 1
         server.bmc.refused_at = server.bmc.refusal = None
     await _save(session, server)
     words = f"BMC access of server {server.name} was set: {fresh.driver} at {fresh.host}:{fresh.port}."

@@ -30,7 +30,10 @@ Address = tuple[str, int]
 
 @dataclass
 class _Session:
-    """A session, from Open Session Request on; it is active when it has `keys` and `rights`."""
+    """A session, from Open Session Request on; it is active when it has `keys` and `rights`.
+
+    FreeIPMI repeats a handshake message with another tag, so a message is known by what follows its tag.
+    """
 
     id: int
     remote_id: int
@@ -43,7 +46,7 @@ class _Session:
     role: int = 0
     user: str = ""
     password: bytes = b""
-    answers: dict[bytes, bytes] = field(default_factory=dict)  # handshake messages already answered
+    answers: dict[bytes, bytes] = field(default_factory=dict)  # to handshake messages, both without their tag
     keys: Keys | None = None
     rights: ipmi_commands.SessionRights | None = None
     sent: int = 0
@@ -207,8 +210,8 @@ class IpmiFace(asyncio.DatagramProtocol):
         session = self._handshake(payload)
         if session is None:
             return _failure(tag, Status.INVALID_SESSION_ID, 0)
-        if payload in session.answers:
-            return session.answers[payload]
+        if payload[1:] in session.answers:
+            return payload[:1] + session.answers[payload[1:]]
         if session.answers:  # another message 1 in the same handshake: start it again
             session.answers.clear()
         session.remote_random = payload[8:24]
@@ -238,7 +241,7 @@ class IpmiFace(asyncio.DatagramProtocol):
             + session.named_role,
         )
         answer = struct.pack("<BBxxI", tag, Status.OK, session.remote_id) + session.random + guid + proof
-        session.answers[payload] = answer
+        session.answers[payload[1:]] = answer[1:]
         self._await_rakp_3(session)
         return answer
 
@@ -261,8 +264,8 @@ class IpmiFace(asyncio.DatagramProtocol):
             raise rmcp.MalformedError("cut short")
         tag, status = payload[0], payload[1]
         session = self._handshake(payload)
-        if session is not None and payload in session.answers:
-            return session.answers[payload]
+        if session is not None and payload[1:] in session.answers:
+            return rmcp.wrap(payload[:1] + session.answers[payload[1:]], PayloadType.RAKP_4)
         if session is None or session.keys is not None or not session.remote_random:
             return rmcp.wrap(_failure(tag, Status.INVALID_SESSION_ID, 0), PayloadType.RAKP_4)
         if status != Status.OK:
@@ -276,9 +279,9 @@ class IpmiFace(asyncio.DatagramProtocol):
             self.bmc.refuse_login(session.user, Source.IPMI, why="wrong password")
             del self._sessions[session.id]
             return rmcp.wrap(_failure(tag, Status.INVALID_INTEGRITY, session.remote_id), PayloadType.RAKP_4)
-        answer = rmcp.wrap(self._activate(session, tag), PayloadType.RAKP_4)
-        session.answers[payload] = answer
-        return answer
+        answer = self._activate(session, tag)
+        session.answers[payload[1:]] = answer[1:]
+        return rmcp.wrap(answer, PayloadType.RAKP_4)
 
     def _activate(self, session: _Session, tag: int) -> bytes:
         """Derive the keys, grant the rights, and return message 4."""
@@ -300,7 +303,11 @@ class IpmiFace(asyncio.DatagramProtocol):
 
     def _find_half_open(self, payload: bytes, address: Address) -> _Session | None:
         for session in self._sessions.values():
-            if session.open_request == payload and session.address == address and session.keys is None:
+            if (
+                session.open_request[1:] == payload[1:]
+                and session.address == address
+                and session.keys is None
+            ):
                 return session
         return None
 

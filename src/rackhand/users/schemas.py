@@ -10,6 +10,8 @@ from pydantic import (
     BeforeValidator,
     Field,
     SecretStr,
+    StrictInt,
+    StrictStr,
     StringConstraints,
 )
 
@@ -42,10 +44,15 @@ RoleWord = Annotated[str, StringConstraints(max_length=40), BeforeValidator(_fir
 
 
 def _moment(value: object) -> object:
-    if isinstance(value, str) and value.strip():
-        moment = datetime.fromisoformat(value.strip())
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return None
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise ValueError("expected YYYY-MM-DD HH:MM:SS")  # noqa: TRY004  # pydantic answers only this one
+    moment = datetime.fromisoformat(value.strip())
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError as error:
+        raise ValueError("the calendar ends before") from error
 
 
 Moment = Annotated[datetime | None, BeforeValidator(_moment)]
@@ -74,7 +81,7 @@ class CreateApiToken(Body):
 class TokenTtl(Body):
     """Minutes that an unused session lasts."""
 
-    value: str | int = Field(examples=["60"])
+    value: StrictStr | StrictInt = Field(examples=["60"])
 
 
 class CreateUser(Body):

@@ -6,7 +6,7 @@ import hashlib
 import re
 from typing import NamedTuple
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -176,10 +176,10 @@ async def _keep_an_admin(session: AsyncSession, user: User, actor: Actor, fate: 
         return
     if user.id == actor.user_id:
         raise Conflict(f"You cannot have your own account {fate}. Ask another administrator.")
-    others = select(func.count()).where(
-        User.role == Role.ADMIN, User.state == AccountState.ACTIVE, User.id != user.id
-    )
-    if not await session.scalar(others):
+    # Locked, so that of two administrators who remove each other at once the second finds the first gone.
+    is_active_admin = (User.role == Role.ADMIN, User.state == AccountState.ACTIVE)
+    admins = select(User.id).where(*is_active_admin).order_by(User.id).with_for_update()
+    if set(await session.scalars(admins)) <= {user.id}:
         raise Conflict(f"{user.email} is the last administrator and cannot {fate}.")
 
 

@@ -383,6 +383,7 @@ def upgrade() -> None:
         sa.Column("user", sa.String(), nullable=False),
         sa.Column("password", sa.String(), nullable=False),
         sa.Column("settings", Json, nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
         sa.Column("refused_at", UtcDateTime(), nullable=True),
         sa.Column("refusal", sa.String(), nullable=True),
         sa.ForeignKeyConstraint(
