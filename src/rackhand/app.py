@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -37,7 +38,8 @@ from rackhand.power import api as power_api
 from rackhand.power import operations as power_operations
 from rackhand.power.poller import Poller
 from rackhand.servers import api as servers_api
-from rackhand.servers.model import Location
+from rackhand.servers.bmc import PASSWORD_PURPOSE
+from rackhand.servers.model import BmcAccess, Location
 from rackhand.servers.queries import ServerPart
 from rackhand.settings import Settings
 from rackhand.tasks import api as tasks_api
@@ -46,7 +48,7 @@ from rackhand.tasks.engine import HEARTBEAT_SECONDS, Engine
 from rackhand.tasks.operation import Tools
 from rackhand.users import api as users_api
 from rackhand.users import auth, signin, tokens
-from rackhand.vault import Vault
+from rackhand.vault import SecretUnreadable, Vault
 
 log = structlog.get_logger()
 
@@ -71,6 +73,11 @@ class Services:
     server_parts: tuple[ServerPart, ...] = SERVER_PARTS
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
+    async def read_power_soon(self, server_id: int) -> None:
+        """Have a server's power state read now, because its BMC access changed."""
+        if self.poller is not None:
+            self.poller.read_soon(server_id)
+
     async def identify(self, request: Request, session: AsyncSession) -> str:
         """Name the caller for idempotency keys; calls that need no session are told apart by address."""
         if "/public/" in request.url.path or request.url.path.endswith("/auth_by_key"):
@@ -90,11 +97,14 @@ async def open_services(
     doors = Doors()
     tools = Tools(db, vault, doors, settings)
     location_id = await _location_id(db, settings.location)
+    await _check_keys(db, vault)
     engine = Engine(tools, OPERATIONS, runs_tasks=runs_tasks, location_id=location_id)
     services = Services(settings, db, vault, doors, engine, EventHub(db), Metrics())
     loops: list[asyncio.Task[None]] = []
     try:
         await engine.start()
+        async with db.read() as session:
+            await engine.listen((await session.scalars(select(Location.id))).all())
         loops.append(asyncio.create_task(services.event_hub.run(), name="event hub"))
         if runs_tasks:
             loops.append(asyncio.create_task(_tidy(services), name="tidy"))
@@ -112,6 +122,19 @@ async def open_services(
         await engine.stop()
         await doors.close()
         await db.dispose()
+
+
+async def _check_keys(db: Database, vault: Vault) -> None:
+    """Refuse to run with a key ring that does not fit the database, such as a fresh one on a second host."""
+    async with db.read() as session:
+        sealed = await session.scalar(select(BmcAccess.password).where(BmcAccess.password != "").limit(1))
+    if sealed is not None:
+        try:
+            vault.open(sealed, purpose=PASSWORD_PURPOSE)
+        except SecretUnreadable as error:
+            raise SystemExit(
+                f"{error} Copy `secret.keys` of the other processes into the data directory."
+            ) from error
 
 
 async def _location_id(db: Database, name: str) -> int | None:
@@ -172,8 +195,10 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(servers_api.place_router)
     app.include_router(power_api.router)
     app.include_router(tasks_api.router)
+    app.include_router(
+        events_api.stream_router, dependencies=[Depends(_user_of_stream)]
+    )  # before `event/{id}`
     app.include_router(events_api.router, dependencies=[Depends(auth.current_user)])
-    app.include_router(events_api.stream_router, dependencies=[Depends(_user_of_stream)])
     _add_product_routes(app, services)
     # From the inside out: see http/edge.py.
     app.add_middleware(edge.JsonBody, limit=settings.body_limit)
@@ -275,6 +300,20 @@ class Server(uvicorn.Server):
         """Begin the graceful stop."""
         self._stopping.set()
         super().handle_exit(sig, frame)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take the signals that ask to stop; uvicorn would raise them again, before anything else is put away."""
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        for number in numbers:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)  # what follows is short and should not be cut off
 
 
 async def run_server(services: Services) -> None:

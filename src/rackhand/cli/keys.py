@@ -3,11 +3,12 @@
 from sqlalchemy import select
 
 from rackhand import vault as vaults
-from rackhand.db import Database
+from rackhand.db import Database, utcnow
 from rackhand.http.idempotency import PURPOSE, IdempotencyKey
 from rackhand.servers.bmc import PASSWORD_PURPOSE
 from rackhand.servers.model import BmcAccess
 from rackhand.settings import Settings
+from rackhand.tasks.model import WorkerSlot
 
 
 async def rotate(settings: Settings) -> None:
@@ -18,12 +19,18 @@ async def rotate(settings: Settings) -> None:
     """
     if settings.secret_key.get_secret_value():
         raise SystemExit(
-            "The key ring comes from RACKHAND_SECRET_KEY: put a new first key there, and run this without it."
+            "The key ring comes from RACKHAND_SECRET_KEY: it cannot be rotated here. Move it into the file secret.keys first."
         )
-    ring = vaults.load("", settings.data).rotated()
-    vaults.save(ring, settings.data)
     db = Database(settings.database)
     await db.migrate()
+    async with db.read() as session:
+        running = (
+            await session.scalars(select(WorkerSlot.executor_id).where(WorkerSlot.lease_until > utcnow()))
+        ).all()
+    if running:
+        raise SystemExit(f"Stop all processes first; still running: {', '.join(running)}.")
+    ring = vaults.load("", settings.data).rotated()
+    vaults.save(ring, settings.data)
     async with db.write() as session:
         resealed = 0
         for access in await session.scalars(select(BmcAccess).where(BmcAccess.password != "")):
@@ -36,4 +43,4 @@ async def rotate(settings: Settings) -> None:
             resealed += 1
     await db.dispose()
     vaults.save(ring.newest_only(), settings.data)
-    print(f"{resealed} secrets are sealed with the new key. Restart running processes.")
+    print(f"{resealed} secrets are sealed with the new key. Start the processes again.")

@@ -35,6 +35,7 @@ Data = Annotated[Path | None, typer.Option("--data", help="Directory of database
 
 
 def _settings(config: Path | None, data: Path | None, **more: object) -> Settings:
+    os.umask(0o077)  # databases and keys are for this account alone
     settings = load(config, data=data, **more)
     logs.configure(settings.log_level, as_json=settings.log_json)
     return settings
@@ -178,7 +179,7 @@ def list_users(config: Config = None, data: Data = None) -> None:
 
 @key_app.command("rotate")
 def rotate_key(config: Config = None, data: Data = None) -> None:
-    """Make a new key and seal all secrets with it; running processes must be restarted afterwards."""
+    """Make a new key and seal all secrets with it; all processes must be stopped."""
     from rackhand.cli import keys
 
     asyncio.run(keys.rotate(_settings(config, data)))

@@ -5,22 +5,26 @@ the application puts before these routes, has left it.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
+from time import monotonic
 from typing import Annotated, Any, Protocol
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from rackhand.errors import NotFound
+from rackhand.db import Database
+from rackhand.errors import NotFound, Unauthenticated
 from rackhand.events import queries
 from rackhand.events.model import Event
-from rackhand.events.stream import EventHub
+from rackhand.events.stream import LOOK_BACK, QUEUE_SIZE, EventHub
 from rackhand.http.lists import ListParams, list_params
 from rackhand.http.transaction import Session, TransactionRoute
 from rackhand.http.wire import MAX_ID, ListAnswer, ObjectId, json_response, list_response, wire_time
 
 KEEP_ALIVE_SECONDS = 15.0
+REPLAY_PAGE = 1000
 
 router = APIRouter(prefix="/dci/v3", tags=["events"], route_class=TransactionRoute)
 stream_router = APIRouter(prefix="/dci/v3", tags=["events"])
@@ -82,23 +86,59 @@ async def get_event(id: ObjectId, scope: Scope, session: Session) -> Response:
 async def _server_sent_events(
     request: Request, hub: EventHub, scope: int | None, replay_from: int | None
 ) -> AsyncIterator[bytes]:
+    services = request.app.state.services
     async with hub.listen() as queue:
         yield b": connected\n\n"
-        sent = 0
+        replayed: deque[int] = deque(maxlen=LOOK_BACK + QUEUE_SIZE)  # some of these come out of the queue too
         if replay_from is not None:
-            async with request.app.state.services.db.read() as session:
-                for event in await queries.since(session, replay_from, limit=10_000):
-                    sent = event.id
-                    if scope is None or event.owner_id == scope:
-                        yield _encode(event)
-        while not request.app.state.services.stopping.is_set():
-            try:
-                event = await asyncio.wait_for(queue.get(), KEEP_ALIVE_SECONDS)
-            except TimeoutError:
+            async for event in _events_after(services.db, replay_from):
+                replayed.append(event.id)
+                if scope is None or event.owner_id == scope:
+                    yield _encode(event)
+        checked_at = monotonic()
+        while not services.stopping.is_set():
+            new = await _next(queue, services.stopping)
+            if monotonic() - checked_at >= KEEP_ALIVE_SECONDS:
+                if not await _may_stay(request):
+                    return
+                checked_at = monotonic()
                 yield b": still here\n\n"
-                continue
-            if event.id > sent and (scope is None or event.owner_id == scope):
-                yield _encode(event)
+            if new is not None and new.id not in replayed and (scope is None or new.owner_id == scope):
+                yield _encode(new)
+
+
+async def _events_after(db: Database, event_id: int) -> AsyncIterator[Event]:
+    while True:
+        async with db.read() as session:
+            found = await queries.since(session, event_id, limit=REPLAY_PAGE)
+        for event in found:
+            yield event
+        if len(found) < REPLAY_PAGE:
+            return
+        event_id = found[-1].id
+
+
+async def _next(queue: asyncio.Queue[Event], stopping: asyncio.Event) -> Event | None:
+    """The next event, or None when the server stops or nothing comes for a while."""
+    getting, ending = asyncio.create_task(queue.get()), asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait((getting, ending), timeout=KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        return getting.result() if getting.done() else None
+    finally:
+        getting.cancel()
+        ending.cancel()
+
+
+async def _may_stay(request: Request) -> bool:
+    """Whether the caller's session still lives: a stream outlasts a revoked token otherwise."""
+    services = request.app.state.services
+    request.state.user = None  # asks for it anew
+    try:
+        async with services.db.read() as session:
+            await services.identify(request, session)
+    except Unauthenticated:
+        return False
+    return True
 
 
 def _encode(event: Event) -> bytes:

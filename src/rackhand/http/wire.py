@@ -1,6 +1,7 @@
 """What every body on the wire shares: times, ids, acknowledgements, lists."""
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cache
@@ -8,10 +9,12 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import Path, Response
+from fastapi.responses import StreamingResponse
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 from pydantic_core import PydanticCustomError
 
 MAX_ID = 2**63 - 1
+PIECE = 256 * 1024
 ObjectId = Annotated[int, Path(ge=0, le=MAX_ID, description="Number of the object")]
 BodyId = Annotated[int, Field(ge=0, le=MAX_ID)]
 
@@ -83,13 +86,43 @@ def json_response(
     return Response(_encoder.encode(content), status, headers, "application/json")
 
 
+def stored_json(text: str | None) -> msgspec.Raw | None:
+    """JSON that the database gave as text: it goes into an answer as it is."""
+    return None if text is None else msgspec.Raw(text.encode())
+
+
 def list_response(rows: Iterable[Mapping[str, object]], size: int, last_notify: int) -> Response:
-    """A list as the API gives it; an empty one is `[]`. Rows are encoded one by one, so a long list stays small."""
-    body = bytearray(b'{"list":[')
+    """A list as the API gives it; an empty one is `[]`.
+
+    An iterator of more than `PIECE` bytes is encoded while it is being sent, so that an export never stands in memory
+    as a whole and others are answered in between.
+    """
+    pieces = _pieces_of_list(rows, b'],"size":%d,"last_notify":%d}' % (size, last_notify))
+    if not isinstance(rows, Iterator):
+        return Response(b"".join(pieces), 200, None, "application/json")
+    first = next(pieces)
+    second = next(pieces, None)
+    if second is None:
+        return Response(first, 200, None, "application/json")
+    return StreamingResponse(_send_pieces(first, second, pieces), 200, None, "application/json")
+
+
+def _pieces_of_list(rows: Iterable[Mapping[str, object]], end: bytes) -> Iterator[bytes]:
+    piece = bytearray(b'{"list":[')
+    separator = b""
     for row in rows:
-        body += _encoder.encode(row)
-        body += b","
-    if body.endswith(b","):
-        del body[-1]
-    body += b'],"size":%d,"last_notify":%d}' % (size, last_notify)
-    return Response(bytes(body), 200, None, "application/json")
+        piece += separator
+        _encoder.encode_into(row, piece, -1)
+        separator = b","
+        if len(piece) >= PIECE:
+            yield bytes(piece)
+            piece.clear()
+    piece += end
+    yield bytes(piece)
+
+
+async def _send_pieces(*begun: bytes | Iterator[bytes]) -> AsyncIterator[bytes]:
+    for each in begun:
+        for piece in [each] if isinstance(each, bytes) else each:
+            yield piece
+            await asyncio.sleep(0)  # a fast reader never makes the server wait, and others would

@@ -1,6 +1,6 @@
 """Arithmetic of addresses: which are free, and which of them is next. Pure: knows no database.
 
-Addresses are whole numbers of one family and come in spans, so that the largest IPv6 network costs what a small one costs.
+Addresses are whole numbers and come in spans, so that the largest IPv6 network costs what a small one costs.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -149,7 +149,7 @@ def service_addresses(network: IPNetwork) -> tuple[IPAddress, ...]:
 
 
 def usable(network: IPNetwork, gateway: IPAddress | None, nested: Iterable[Span] = ()) -> list[Span]:
-    """What can be handed out of a network: not the service addresses, not the gateway, not what nested networks hold."""
+    """What a network can hand out: no service addresses, not the gateway, not what nested networks hold."""
     kept = [span_at(address) for address in service_addresses(network)]
     if gateway is not None and gateway in network:
         kept.append(span_at(gateway))

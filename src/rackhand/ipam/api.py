@@ -1,7 +1,7 @@
 """Routes of address management.
 
-The manager of addresses is a service of its own in the product this API comes from, reached directly (`ip/v3`) and through
-others (`vm/v3`, `dci/v3`): its routes are declared once and served under each (api-facts 6.1).
+In the product this API comes from the manager of addresses is a service of its own, reached directly (`ip/v3`) and
+through others (`vm/v3`, `dci/v3`): its routes are declared once and served under each (api-facts 6.1).
 """
 
 from collections.abc import Mapping, Sequence
@@ -167,7 +167,7 @@ async def remove_address(
     engine: CurrentEngine,
     body: ServerAddressBody | None = None,
 ) -> TaskAck:
-    """Remove an address from a server; it stays in quarantine for `quarantine_hours`, 24 unless an administrator says so."""
+    """Remove an address from a server; nobody else gets it for 24 hours, or the `quarantine_hours` of an administrator."""
     server, address = await _of_server(session, id, ip_id, viewer)
     hours = body.quarantine_hours if body else None
     return await _remove(session, engine, server, address, hours, viewer=viewer, actor=actor)

@@ -16,6 +16,7 @@ from rackhand.ipam.model import Address, AddressStatus, FreeSpan, Network
 
 
 async def locked_network(session: AsyncSession, network_id: int) -> Network | None:
+    """Read a network and lock it until the commit against other changes of its addresses."""
     query = select(Network).where(Network.id == network_id).with_for_update(key_share=True)
     return (await session.scalars(query.execution_options(populate_existing=True))).one_or_none()
 
@@ -54,6 +55,7 @@ async def make_free(session: AsyncSession, address: Address) -> None:
 
 
 def unusable(network: Network) -> list[Span]:
+    """What of a network is never handed out."""
     kept = [allocation.span_at(address) for address in allocation.service_addresses(network.network)]
     gateway = network.gateway_address
     return kept if gateway is None else [*kept, allocation.span_at(gateway)]

@@ -21,7 +21,7 @@ PUBLIC = "public"
 class AddressStatus(StrEnum):
     """Where an address stands between free, which has no row, and a server. These are the words on the wire too.
 
-    Published is `allocating` alone; the others are guesses (api-facts 6.1). `extended`, a word of clients, is none of ours.
+    Published is `allocating` alone; the others are guesses (api-facts 6.1). Clients know a word `extended`: none of ours.
     """
 
     ALLOCATING = "allocating"
@@ -142,7 +142,8 @@ class Address(Base):
         Index("uq_ip_address_main", "server_id", unique=True, sqlite_where=text("is_main"),
               postgresql_where=text("is_main")),
         Index("ix_ip_address_quarantine", "network_id", "quarantined_until",
-              sqlite_where=text("quarantined_until IS NOT NULL"), postgresql_where=text("quarantined_until IS NOT NULL")),
+              sqlite_where=text("quarantined_until IS NOT NULL"),
+              postgresql_where=text("quarantined_until IS NOT NULL")),
         Index("ix_ip_address_moving", "task_id", sqlite_where=text("task_id IS NOT NULL"),
               postgresql_where=text("task_id IS NOT NULL")),
         {"sqlite_autoincrement": True},
@@ -179,8 +180,8 @@ class Address(Base):
 class FreeSpan(Base):
     """Addresses that can be handed out now, without gaps: what makes the next one cost the same in a full network.
 
-    An index of what follows from `Network` and `Address`, kept in the transactions that change those; who changes it holds
-    the lock of its network. The constraint on `Address` is what forbids handing out one twice.
+    An index of what follows from `Network` and `Address`, kept in the transactions that change those, under the lock of
+    the network (`free.py`). The constraint on `Address` is what forbids handing out one twice.
     """
 
     __tablename__ = "ip_free_span"
@@ -203,7 +204,7 @@ class FreeSpan(Base):
 
 
 class AddressQuota(Base):
-    """How many addresses a user may take itself; without a row none. The administrator and billing are not bound by it."""
+    """How many addresses a user may take itself; without a row none. Administrators, and so billing, are not bound by it."""
 
     __tablename__ = "ip_quota"
 

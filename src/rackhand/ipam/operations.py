@@ -1,4 +1,4 @@
-"""Giving addresses to servers and taking them away, as tasks: what has to be told to the world about an address is a step here.
+"""Giving addresses to servers and taking them away, as tasks: what the world has to be told about one is a step here.
 
 The row of the address is made, or marked, in the transaction of the request; the task confirms it or takes it back.
 """

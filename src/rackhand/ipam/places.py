@@ -332,8 +332,8 @@ async def delete_userspace(session: AsyncSession, space: Userspace, *, actor: Ac
             await session.flush()
     except IntegrityError as error:
         raise Conflict(f"User space {name} is not empty. Delete its networks and pools first.") from error
-    record(session, "userspace.deleted", f"User space {name} was deleted.", subject=Subject("userspace", space_id, name),
-           actor=actor)  # fmt: skip
+    record(session, "userspace.deleted", f"User space {name} was deleted.",
+           subject=Subject("userspace", space_id, name), actor=actor)  # fmt: skip
 
 
 async def userspace_or_public(session: AsyncSession, userspace_id: int | None) -> Userspace:

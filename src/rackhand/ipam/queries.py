@@ -120,12 +120,14 @@ async def address_page(
     query = _addresses(visible_to)
     if server_id is not None:
         query = query.where(Address.server_id == server_id)
-    return await fetch_page(session, query, params, ADDRESS_FIELDS, tie_breaker=Address.id)
+    page: Page[Row[Any]] = await fetch_page(session, query, params, ADDRESS_FIELDS, tie_breaker=Address.id)
+    return page
 
 
 async def address_row_by_id(session: AsyncSession, address_id: int, *, visible_to: User) -> Row[Any]:
     """One address as `address_page` gives it."""
-    found = (await session.execute(_addresses(visible_to).where(Address.id == address_id))).one_or_none()
+    query = _addresses(visible_to).where(Address.id == address_id)
+    found: Row[Any] | None = (await session.execute(query)).one_or_none()
     if found is None:
         raise NotFound(f"There is no address {address_id}.")
     return found
@@ -234,7 +236,7 @@ async def network_counters(session: AsyncSession, networks: Sequence[Network]) -
         id_in(session, Network.parent_id, ids)  # type: ignore[arg-type]  # NULL is in no list
     )
     for parent_id, first, last in await session.execute(children):
-        nested.setdefault(parent_id, []).append(allocation.span_between(first, last))
+        nested.setdefault(parent_id or 0, []).append(allocation.span_between(first, last))
     counters = {}
     for network in networks:
         usable = allocation.usable(network.network, network.gateway_address, nested.get(network.id, ()))

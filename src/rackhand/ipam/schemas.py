@@ -54,7 +54,7 @@ Vlan = Annotated[Text, BeforeValidator(_vlan)]
 
 
 class AllocateBody(Body):
-    """What address a server gets: exactly `ip_name`, else the next of `ip_net`, of `ip_pool`, of the pools that serve it.
+    """What address a server gets: `ip_name`, else the next of `ip_net`, of `ip_pool`, or of the pools that serve it.
 
     0 and empty texts mean not given. `prefix` asks for a whole prefix instead of one address.
     """

@@ -1,6 +1,6 @@
 """The rules of addresses: which one a server gets, and what becomes of one that it gives back.
 
-Releasing a server (taking its owner) leaves its addresses where they are: they belong to the server until they are removed.
+Releasing a server (taking its owner) leaves its addresses where they are: they are the server's until they are removed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,8 +60,8 @@ async def allocate(
 ) -> Address:
     """Give *server* an address with status `allocating`.
 
-    Who changes a network's addresses holds its lock until the commit; the unique constraint has the last word, and who loses
-    looks again. A user takes from public pools within its quota.
+    Who changes a network's addresses holds its lock until the commit; the unique constraint has the last word, and who
+    loses looks again. A user takes from public pools within its quota.
     """
     for attempt in range(ATTEMPTS):
         choice = await _choose(session, server, wanted, viewer)
@@ -117,8 +117,12 @@ async def _choose(session: AsyncSession, server: Server, wanted: Wanted, viewer:
     """Find what was asked for, by the order of api-facts 6.2."""
     if wanted.userspace_id is not None:
         await queries.userspace_by_id(session, wanted.userspace_id)
+    if wanted.network_id is not None and not viewer.is_admin:
+        raise Forbidden("Networks are for administrators; leave ip_net out, or name a public pool.")
     network = await queries.network_by_id(session, wanted.network_id) if wanted.network_id else None
     pool = await queries.pool_by_id(session, wanted.pool_id) if wanted.pool_id else None
+    if pool is not None and not (pool.is_public or viewer.is_admin):
+        raise NotFound(f"There is no pool {pool.id}.")
     for place in (network, pool):
         if place is not None and wanted.userspace_id not in {None, place.userspace_id}:
             kind = "Network" if isinstance(place, Network) else "Pool"
@@ -128,7 +132,7 @@ async def _choose(session: AsyncSession, server: Server, wanted: Wanted, viewer:
     if wanted.name is not None:
         return await _choose_exactly(session, server, wanted, viewer, network, pool)
     if network is not None:
-        return await _choose_in_network(session, server, wanted, viewer, network)
+        return await _choose_in_network(session, server, wanted, network)
     return await _choose_in_pools(session, server, wanted, viewer, pool)
 
 
@@ -220,15 +224,13 @@ async def _refuse_taken(
 
 
 async def _choose_in_network(
-    session: AsyncSession, server: Server, wanted: Wanted, viewer: User, network: Network
+    session: AsyncSession, server: Server, wanted: Wanted, network: Network
 ) -> _Choice:
     if wanted.version not in {None, network.version}:
         family = FAMILIES[wanted.version or IPV4]
         raise Invalid(
             f"ip_net: network {network.cidr} is {FAMILIES[network.version]}; family asks for {family}."
         )
-    if not viewer.is_admin:
-        raise Forbidden("Networks are for administrators; leave ip_net out, or name a public pool.")
     _refuse_other_location(network, server)
     prefix_length = _prefix_length(wanted, network.version)
     block = await queries.lowest_free_in_network(session, network, prefix_length)
@@ -243,20 +245,12 @@ async def _choose_in_network(
 async def _choose_in_pools(
     session: AsyncSession, server: Server, wanted: Wanted, viewer: User, given: Pool | None
 ) -> _Choice:
-    version = wanted.version
     if given is not None:
-        versions = {row.version for row in await _ranges_of(session, given)}
-        version = version or (IPV6 if versions == {IPV6} else IPV4)
-        if version not in versions:
-            raise Conflict(f"Pool {given.name} has no {FAMILIES[version]} addresses.")
-        pools = [given]
+        version, pools = await _version_of(session, given, wanted), [given]
     else:
-        version = version or IPV4
+        version = wanted.version or IPV4
         pools = list(await queries.pools_for(session, server, version, wanted.userspace_id))
-    if not viewer.is_admin:
-        pools = [pool for pool in pools if pool.is_public]
-        if given is not None and not pools:
-            raise Forbidden(f"Pool {given.id} is not public.")
+        pools = [pool for pool in pools if pool.is_public or viewer.is_admin]
     if not pools:
         raise Conflict(
             f"No pool with {FAMILIES[version]} addresses serves server {server.id}. Name one with ip_pool."
@@ -279,6 +273,15 @@ async def _choose_in_pools(
     raise Conflict(f"No free {FAMILIES[version]} {_noun(wanted)} is left in pool {names}.")
 
 
+async def _version_of(session: AsyncSession, pool: Pool, wanted: Wanted) -> int:
+    """The family to take from a pool: what is asked for, else IPv4 unless it has IPv6 alone."""
+    versions = {row.version for row in await _ranges_of(session, pool)}
+    version = wanted.version or (IPV6 if versions == {IPV6} else IPV4)
+    if version not in versions:
+        raise Conflict(f"Pool {pool.name} has no {FAMILIES[version]} addresses.")
+    return version
+
+
 async def _networks_of(session: AsyncSession, pools: Sequence[Pool]) -> list[int]:
     spaces = {pool.userspace_id for pool in pools}
     return list((await session.scalars(select(Network.id).where(Network.userspace_id.in_(spaces)))).all())
@@ -298,12 +301,13 @@ def _prefix_length(wanted: Wanted, version: int) -> int:
 def _refuse_other_location(network: Network, server: Server) -> None:
     if network.location_id not in {None, server.location_id}:
         raise Conflict(
-            f"Network {network.cidr} is of location {network.location_id}, server {server.id} stands in {server.location_id}."
+            f"Network {network.cidr} is of location {network.location_id};"
+            f" server {server.id} stands in location {server.location_id}."
         )
 
 
 async def confirm(session: AsyncSession, address_id: int, *, task_id: int, make_main: bool) -> bool:
-    """Turn `allocating` into `allocated`; False when that is done already. The first IPv4 address becomes the main one."""
+    """Turn `allocating` into `allocated`; False when it is so already. The first IPv4 address becomes the main one."""
     address = await locked_address(session, address_id)
     if address is None or address.status not in {AddressStatus.ALLOCATING, AddressStatus.ALLOCATED}:
         raise Conflict(f"Address {address_id} was taken away meanwhile.")

@@ -1,10 +1,13 @@
 """Routes of the inventory."""
 
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from rackhand.db import after_commit
 from rackhand.errors import Forbidden, Invalid, NotFound
 from rackhand.events.queries import last_notify
 from rackhand.hardware.drivers import DRIVERS, setting_fields
@@ -54,6 +57,11 @@ def _parts(request: Request) -> tuple[queries.ServerPart, ...]:
     return parts
 
 
+def _read_power_soon(request: Request, session: AsyncSession, server_id: int) -> None:
+    """Have the power state read when the change is committed: the operator wants to see that the access works."""
+    after_commit(session, partial(request.app.state.services.read_power_soon, server_id))
+
+
 CurrentVault = Annotated[Vault, Depends(_vault)]
 Parts = Annotated[tuple[queries.ServerPart, ...], Depends(_parts)]
 
@@ -84,10 +92,16 @@ async def get_server(id: ObjectId, session: Session, viewer: CurrentUser, parts:
 
 @router.post("/server")
 async def add_server(
-    session: Session, _admin: Admin, actor: CurrentActor, vault: CurrentVault, body: ServerBody
+    request: Request,
+    session: Session,
+    _admin: Admin,
+    actor: CurrentActor,
+    vault: CurrentVault,
+    body: ServerBody,
 ) -> IdAnswer:
     """Add a server."""
     server = await service.add_server(session, **bulk.server_values(body), vault=vault, actor=actor)
+    _read_power_soon(request, session, server.id)
     return IdAnswer(id=server.id)
 
 
@@ -267,11 +281,18 @@ async def get_bmc(id: ObjectId, session: Session, admin: Admin) -> Response:
 
 @router.post("/server/{id}/bmc")
 async def set_bmc(
-    id: ObjectId, session: Session, admin: Admin, actor: CurrentActor, vault: CurrentVault, body: BmcBody
+    request: Request,
+    id: ObjectId,
+    session: Session,
+    admin: Admin,
+    actor: CurrentActor,
+    vault: CurrentVault,
+    body: BmcBody,
 ) -> IdAnswer:
     """Set how the BMC is reached; without `password` the stored one stays for the same host and user."""
     server = await queries.by_id(session, id, visible_to=admin)
     await service.set_bmc(session, server, given=bulk.bmc_values(body), vault=vault, actor=actor)
+    _read_power_soon(request, session, server.id)
     return IdAnswer(id=server.id)
 
 

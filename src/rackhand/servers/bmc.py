@@ -11,7 +11,7 @@ from rackhand.hardware.errors import AuthFailed, Unsupported
 from rackhand.hardware.interfaces import Bmc, Endpoint
 from rackhand.servers.model import BmcAccess, Server
 from rackhand.tasks.operation import Tools
-from rackhand.vault import Vault
+from rackhand.vault import SecretUnreadable, Vault
 
 PASSWORD_PURPOSE = "bmc_access.password"  # noqa: S105  # the name of a column
 
@@ -47,6 +47,10 @@ async def open_server_bmc(tools: Tools, server: Server) -> AsyncIterator[Bmc]:
     try:
         async with open_bmc(tools.doors, endpoint_of(access, tools.vault)) as bmc:
             yield bmc
+    except SecretUnreadable as error:
+        raise Unsupported(
+            f"{error} Restart this process after a key rotation, or set the BMC access anew."
+        ) from error
     except AuthFailed as error:
         await mark_refused(tools, [access.id], str(error))
         raise AuthFailed(

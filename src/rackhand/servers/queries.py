@@ -2,19 +2,21 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Select,
+    Text,
     and_,
     any_,
     bindparam,
     case,
+    cast,
     exists,
     func,
     literal_column,
-    or_,
     select,
     text,
 )
@@ -23,11 +25,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, selectinload
 from sqlalchemy.types import BigInteger
 
-from rackhand.db import AnyRow, AnySelect
+from rackhand.db import AnyRow, AnySelect, Base
 from rackhand.errors import NotFound
 from rackhand.http import words
-from rackhand.http.lists import ListParams, Page, fetch_page
-from rackhand.http.where import Field, FieldKind, Fields
+from rackhand.http.lists import ListParams, Page, fetch_page, parse_orderby
+from rackhand.http.where import Field, FieldKind, Fields, compile_where, find_field
 from rackhand.servers.model import BmcAccess, Disk, Location, Nic, Rack, Server, ServerStatus
 from rackhand.tasks.model import Task, TaskStatus
 from rackhand.users.model import User
@@ -145,12 +147,18 @@ class ServerPart:
     fields: Fields
 
 
+def _spelt(column: InstrumentedAttribute[Any], name: str) -> ColumnElement[str]:
+    """JSON as text: it goes to the caller as it is stored, and reading and writing it again takes longer than the rest."""
+    return cast(column, Text).label(name)
+
+
 _COLUMNS = (
     Server.id, Server.name, Server.domain, Server.configuration, Server.type, Server.model, Server.serial,
     Server.barcode, Server.notes, Server.location_id, Location.name.label("location_name"), Server.rack_id,
     Rack.name.label("rack_name"), Server.unit, Server.owner_id, User.email.label("owner_email"), Server.is_new,
     Server.maintenance, Server.is_protected, Server.is_suspended, Server.quarantine_reason,
-    Server.diagnostics_error, Server.efi, Server.hardware_info, Server.perform_info, Server.os_template,
+    Server.diagnostics_error, Server.efi, _spelt(Server.hardware_info, "hardware_info"),
+    _spelt(Server.perform_info, "perform_info"), _spelt(Server.os_template, "os_template"),
     Server.power_state, Server.power_state_at, Server.power_error, Server.power_error_at, Server.last_task_id,
     Server.created_at, STATUS.label("status"), Task.name.label("task_name"), Task.status.label("task_status"),
     Task.waiting_for.label("task_waiting_for"), Task.error.label("task_error"),
@@ -159,28 +167,54 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def _joined(*columns: Any) -> AnySelect:
-    return (
-        select(*columns)
-        .select_from(Server)
-        .join(Location, Location.id == Server.location_id)
-        .outerjoin(Rack, Rack.id == Server.rack_id)
-        .outerjoin(User, User.id == Server.owner_id)
-        .outerjoin(Task, Task.id == Server.last_task_id)
-        .outerjoin(BmcAccess, BmcAccess.server_id == Server.id)
-    )
+# One row at most each; `server.location_id` is never null.
+_JOINS: Mapping[type[Base], ColumnElement[bool]] = {
+    Location: Location.id == Server.location_id,
+    Rack: Rack.id == Server.rack_id,
+    User: User.id == Server.owner_id,
+    Task: Task.id == Server.last_task_id,
+    BmcAccess: BmcAccess.server_id == Server.id,
+}
+
+
+def _joined(*columns: Any, joins: Mapping[type[Base], ColumnElement[bool]] = _JOINS) -> AnySelect:
+    query: AnySelect = select(*columns).select_from(Server)
+    for model, condition in joins.items():
+        query = query.outerjoin(model, condition)
+    return query
 
 
 async def page(
     session: AsyncSession, params: ListParams, *, visible_to: User, parts: Sequence[ServerPart]
 ) -> Page[AnyRow]:
-    """Servers with what hangs on them one to one; `related` adds the rest."""
+    """Servers with what hangs on them one to one; `related` adds the rest.
+
+    A part of the list is found first and read then: neither counting nor sorting touches what is only shown.
+    """
     fields = dict(FIELDS)
     for part in parts:
         fields.update(part.fields)
-    return await fetch_page(
-        session, visible(_joined(*_COLUMNS), visible_to), params, fields, tie_breaker=Server.id
-    )
+    rows = visible(_joined(*_COLUMNS), visible_to)
+    if not params.limit.strip():
+        return await fetch_page(session, rows, params, fields, tie_breaker=Server.id)
+    keys, params = _keys(params, fields)
+    found = await fetch_page(session, visible(keys, visible_to), params, fields, tie_breaker=Server.id)
+    shown = await session.execute(rows.where(id_in(session, Server.id, found.rows)))
+    by_server = {row.id: row for row in shown}
+    return Page([by_server[number] for number in found.rows if number in by_server], found.size)
+
+
+def _keys(params: ListParams, fields: Fields) -> tuple[Select[int], ListParams]:
+    """The ids that *params* filters, and what is left of *params*; joined is only what `where` and `orderby` name."""
+    columns = [find_field(key.field, fields, "orderby").column for key in parse_orderby(params.orderby)]
+    named = select(Server.id, *columns)
+    condition = compile_where(params.where, fields) if params.where.strip() else None
+    if condition is not None:
+        named = named.where(condition)
+    tables = {getattr(table, "name", "") for table in named.get_final_froms()}
+    joins = {model: on for model, on in _JOINS.items() if model.__tablename__ in tables}
+    query = _joined(Server.id, joins=joins)
+    return query if condition is None else query.where(condition), replace(params, where="")
 
 
 async def row_by_id(session: AsyncSession, server_id: int, *, visible_to: User) -> AnyRow:

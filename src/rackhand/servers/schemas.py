@@ -8,7 +8,7 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, Secre
 
 from rackhand.db import AnyRow
 from rackhand.http import words
-from rackhand.http.wire import Body, BodyId, wire_time
+from rackhand.http.wire import Body, BodyId, stored_json, wire_time
 from rackhand.servers.queries import Related
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+$")]
@@ -111,7 +111,7 @@ class EditServer(Body):
     serial: Text | None = None
     barcode: Text | None = None
     notes: Notes | None = None
-    location_id: BodyId | None = None
+    location_id: BodyId | None = Field(None, validation_alias=AliasChoices("location_id", "location"))
     rack_id: Annotated[BodyId | None, BeforeValidator(_rack)] = Field(
         None, validation_alias=AliasChoices("rack_id", "rack")
     )
@@ -206,9 +206,9 @@ def server_row(row: AnyRow, related: Related, *, for_admin: bool) -> dict[str, o
         "state": "suspended" if row.is_suspended else "active",
         "state_info": row.quarantine_reason or "",
         "operation": _operation(row),
-        "os_template": row.os_template,
-        "hardware_info": row.hardware_info,
-        "perform_info": row.perform_info,
+        "os_template": stored_json(row.os_template),
+        "hardware_info": stored_json(row.hardware_info),
+        "perform_info": stored_json(row.perform_info),
         "settings": {"efi": row.efi},
         "power_status": row.power_state,
         "power_status_at": wire_time(row.power_state_at),

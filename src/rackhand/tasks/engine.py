@@ -206,7 +206,8 @@ class Engine:
         if self._location_id is not None:
             DBOS.listen_queues([queue_of(self._location_id)])
         await self._claim_slot()
-        await asyncio.to_thread(DBOS.launch)
+        # In the loop's own thread: DBOS then runs what it takes from queues on this loop as well, where our locks live.
+        DBOS.launch()
         await self._ensure_queue(queue_of(self._location_id))
         self._heartbeat = asyncio.create_task(self._keep_alive(), name="task engine heartbeat")
 
@@ -301,8 +302,8 @@ class Engine:
                 await self._ensure_queue(queue)
                 with SetWorkflowID(task_uuid):
                     await DBOS.enqueue_workflow_async(queue, self._workflow, task_uuid, first_turn)
-        except Exception:
-            log.exception("task not started yet", task=task_uuid)
+        except Exception as error:
+            log.warning("task not started yet", task=task_uuid, error=str(error))
 
     async def _resume(self, task_uuid: str, turn: int, queue: str) -> None:
         """Go on with a task here: its workflow, or a new one when that is gone or ended without the task."""
@@ -323,6 +324,12 @@ class Engine:
 
     def _serves(self, queue: str) -> bool:
         return self._location_id is None or queue == queue_of(self._location_id)
+
+    async def listen(self, location_ids: Sequence[int]) -> None:
+        """Take tasks of these locations from other processes at once; those of others are found by `take_over`."""
+        if self.runs_tasks and self._location_id is None:
+            for location_id in location_ids:
+                await self._ensure_queue(queue_of(location_id))
 
     async def _ensure_queue(self, queue: str) -> None:
         if queue not in self._queues:
@@ -448,8 +455,12 @@ async def active_task_of(session: AsyncSession, kind: str, subject_id: int) -> T
 
 
 async def forget_finished(session: AsyncSession, before: datetime) -> list[str]:
-    """Delete tasks that ended before *before*, and all but the newest durations; return the uuids."""
-    old = delete(Task).where(Task.finished_at < before).returning(Task.uuid)
+    """Delete tasks that ended before *before*, and all but the newest durations; return the uuids.
+
+    The last task of a subject stays: whether it failed decides what may be done with the subject.
+    """
+    last = select(func.max(Task.id)).group_by(Task.subject_kind, Task.subject_id)
+    old = delete(Task).where(Task.finished_at < before, Task.id.not_in(last)).returning(Task.uuid)
     uuids = list((await session.scalars(old)).all())
     rank = func.row_number().over(
         partition_by=(StepDuration.operation, StepDuration.step, StepDuration.model),
@@ -474,7 +485,8 @@ async def _locked(session: AsyncSession, task_uuid: str) -> Task | None:
 
 def _outcome_of(task: Task | None, turn: int) -> dict[str, Any] | None:
     """The stored answer of a turn that was taken already, here before a crash or elsewhere; None when it is to take."""
-    if task is None or not task.is_active:
+    if task is None or not task.is_active or task.turn < turn:
+        # A row behind its workflow comes from a restored database: this workflow ends, `take_over` begins another.
         return turns.OVER
     return None if task.turn == turn else task.outcome or turns.AGAIN
 
