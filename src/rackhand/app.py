@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import fastapi_swagger
 import structlog
-import swagger_ui_bundle
 import uvicorn
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -55,7 +56,6 @@ log = structlog.get_logger()
 OPERATIONS = (*power_operations.OPERATIONS,)
 SERVER_PARTS: tuple[ServerPart, ...] = ()
 TIDY_EVERY = timedelta(hours=1)
-SWAGGER_ASSETS = ("swagger-ui.css", "swagger-ui-bundle.js")
 
 
 @dataclass
@@ -267,7 +267,7 @@ def _add_product_routes(app: FastAPI, services: Services) -> None:
     async def front() -> RedirectResponse:
         return RedirectResponse("/swagger/", 302)
 
-    assets = StaticFiles(directory=swagger_ui_bundle.swagger_ui_path)
+    assets = StaticFiles(directory=Path(fastapi_swagger.__file__).parent / "resources")
 
     async def swagger_asset(scope: Scope, receive: Receive, send: Send) -> None:
         await assets(scope, receive, send)

@@ -25,9 +25,6 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "", description="PostgreSQL URL (`postgresql://user@host/name`); empty: a SQLite file in `data`."
     )
-    public_url: str = Field(
-        "", description="URL that browsers use, for links; empty: taken from the request."
-    )
     cors_origins: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         description="Origins, separated by commas, that may call the API from a browser; `*` allows all.",

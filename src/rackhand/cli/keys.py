@@ -19,7 +19,7 @@ async def rotate(settings: Settings) -> None:
     """
     if settings.secret_key.get_secret_value():
         raise SystemExit(
-            "The key ring comes from RACKHAND_SECRET_KEY: it cannot be rotated here. Move it into the file secret.keys first."
+            "The key ring comes from RACKHAND_SECRET_KEY. Move it into the file secret.keys to have it rotated."
         )
     db = Database(settings.database)
     await db.migrate()

@@ -74,7 +74,8 @@ class EventHub:
         for event in events:
             if event.id not in seen:
                 self._hand_out(event)
-        return max(newest, *(event.id for event in events), 0), frozenset(event.id for event in events)
+        ids = frozenset(event.id for event in events)
+        return max(newest, *ids, 0), ids
 
     def _hand_out(self, event: Event) -> None:
         for queue in self._listeners:

@@ -167,7 +167,7 @@ async def remove_address(
     engine: CurrentEngine,
     body: ServerAddressBody | None = None,
 ) -> TaskAck:
-    """Remove an address from a server; nobody else gets it for 24 hours, or the `quarantine_hours` of an administrator."""
+    """Remove an address from a server; nobody else gets it for 24 hours, or `quarantine_hours`."""
     server, address = await _of_server(session, id, ip_id, viewer)
     hours = body.quarantine_hours if body else None
     return await _remove(session, engine, server, address, hours, viewer=viewer, actor=actor)

@@ -21,7 +21,7 @@ PUBLIC = "public"
 class AddressStatus(StrEnum):
     """Where an address stands between free, which has no row, and a server. These are the words on the wire too.
 
-    Published is `allocating` alone; the others are guesses (api-facts 6.1). Clients know a word `extended`: none of ours.
+    Published is `allocating` alone; the others are guesses (api-facts 6.1). Clients know another, `extended`.
     """
 
     ALLOCATING = "allocating"
@@ -204,7 +204,7 @@ class FreeSpan(Base):
 
 
 class AddressQuota(Base):
-    """How many addresses a user may take itself; without a row none. Administrators, and so billing, are not bound by it."""
+    """How many addresses a user may take itself; without a row none. It does not bind administrators, nor billing."""
 
     __tablename__ = "ip_quota"
 

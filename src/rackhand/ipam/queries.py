@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, false, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -362,13 +362,15 @@ async def pools_for(
     session: AsyncSession, server: Server, version: int, userspace_id: int | None
 ) -> Sequence[Pool]:
     """Pools that serve *server*, in the documented order: its rack's, its location's, public ones (api-facts 6.2)."""
+    # `== None` would be IS NULL: pools without a rack would serve a server without one first.
+    of_rack = false() if server.rack_id is None else Pool.rack_id == server.rack_id
     order = case(
-        (Pool.rack_id == server.rack_id, 0),
+        (of_rack, 0),
         (and_(Pool.rack_id.is_(None), Pool.location_id == server.location_id), 1),
         else_=2,
     )
     serves = or_(
-        Pool.rack_id == server.rack_id,
+        of_rack,
         and_(Pool.rack_id.is_(None), Pool.location_id == server.location_id),
         and_(
             Pool.rack_id.is_(None),

@@ -316,12 +316,12 @@ async def confirm(session: AsyncSession, address_id: int, *, task_id: int, make_
     address.status, address.task_id = AddressStatus.ALLOCATED, None
     await session.flush()
     server = await _server_of(session, address)
+    words = f"Address {address.name} was allocated{f' to server {server.name}' if server else ''}."
+    record(session, "ip.allocated", words, subject=subject_of(address, server), actor=SYSTEM, task_id=task_id)
     if make_main:
         await set_main(session, address, actor=SYSTEM)
     else:
         await _ensure_main(session, address.server_id)
-    words = f"Address {address.name} was allocated{f' to server {server.name}' if server else ''}."
-    record(session, "ip.allocated", words, subject=subject_of(address, server), actor=SYSTEM, task_id=task_id)
     return True
 
 

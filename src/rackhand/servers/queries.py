@@ -51,11 +51,8 @@ IS_AVAILABLE = and_(
     ~Server.maintenance,
     Server.quarantine_reason.is_(None),
     Server.diagnostics_error.is_(None),
-    or_(
-        Server.last_task_id.is_(None),
-        exists().where(
-            Task.id == Server.last_task_id, Task.status.in_((TaskStatus.SUCCEEDED, TaskStatus.CANCELLED))
-        ),
+    ~exists().where(
+        Task.id == Server.last_task_id, Task.status.not_in((TaskStatus.SUCCEEDED, TaskStatus.CANCELLED))
     ),
 )
 
@@ -148,7 +145,7 @@ class ServerPart:
 
 
 def _spelt(column: InstrumentedAttribute[Any], name: str) -> ColumnElement[str]:
-    """JSON as text: it goes to the caller as it is stored, and reading and writing it again takes longer than the rest."""
+    """JSON as text: it goes to the caller as it is stored, for reading and writing it again takes longest of all."""
     return cast(column, Text).label(name)
 
 
@@ -259,7 +256,7 @@ def id_in(
 ) -> ColumnElement[bool]:
     """`column IN ids` with one bound parameter: SQLite takes 32,766 of them, an export has more rows."""
     if session.get_bind().dialect.name == "sqlite":
-        values = select(literal_column("value")).select_from(
+        values: AnySelect = select(literal_column("value")).select_from(
             text("json_each(:ids)").bindparams(ids=json.dumps(list(ids)))
         )
         return column.in_(values)

@@ -73,9 +73,8 @@ async def edit_server(
     """Change what is given in *values*; lists replace what was there."""
     changes = {name: value for name, value in values.items() if getattr(server, name) != value}
     hard = set(changes) - {"notes", "domain", "is_protected", "barcode"}
-    if hard or nics is not None:
-        if changes.get("is_protected") is not False:
-            refuse_protected(server, "changes")
+    if (hard or nics is not None) and changes.get("is_protected") is not False:
+        refuse_protected(server, "changes")
     if "location_id" in changes:
         await _location_for(session, changes["location_id"], None)
     for name, value in changes.items():

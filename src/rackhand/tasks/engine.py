@@ -302,7 +302,7 @@ class Engine:
                 await self._ensure_queue(queue)
                 with SetWorkflowID(task_uuid):
                     await DBOS.enqueue_workflow_async(queue, self._workflow, task_uuid, first_turn)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, `take_over` starts the task
             log.warning("task not started yet", task=task_uuid, error=str(error))
 
     async def _resume(self, task_uuid: str, turn: int, queue: str) -> None:
