@@ -20,8 +20,8 @@ async def anonymous(services: Services) -> AsyncIterator[Api]:
         services.server_parts = (*services.server_parts, api.SERVER_PART)
     if not any(getattr(route, "path", "").endswith("/ipnet") for route in app.routes):
         app.include_router(api.router)
-    async with services.db.engine.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
+    async with services.db.write() as session:
+        await (await session.connection()).run_sync(Base.metadata.create_all)
     transport = httpx.ASGITransport(app, client=("192.0.2.10", 40000))
     async with httpx.AsyncClient(transport=transport, base_url="http://rackhand.example.com") as http:
         yield Api(http)

@@ -529,10 +529,10 @@ async def test_pools_and_ranges_in_use_are_not_deleted_and_do_not_overlap(site: 
     assert "overlaps range 192.0.2.0/28" in error["msg"]
     await site.refused(400, "POST", "/ip/v3/ippool/1/range", {"name": "192.0.2.9-192.0.2.1"})
     await site.refused(409, "POST", "/ip/v3/ippool", {"name": "public"})
-    await site.post("/ip/v3/ippool", {"name": "second"})
-    await site.refused(409, "POST", "/ip/v3/ippool/2", {"name": "public"})
-    await site.post("/ip/v3/ippool/2", {"name": "third", "is_public": True})
-    assert (await site.get("/ip/v3/ippool/2"))["is_public"] == "1"
+    second = (await site.post("/ip/v3/ippool", {"name": "second"}))["id"]
+    await site.refused(409, "POST", f"/ip/v3/ippool/{second}", {"name": "public"})
+    await site.post(f"/ip/v3/ippool/{second}", {"name": "third", "is_public": True})
+    assert (await site.get(f"/ip/v3/ippool/{second}"))["is_public"] == "1"
     await remove(site, 1, row["id"])
     await site.delete("/ip/v3/ippool/1")
     assert (await site.get("/ip/v3/range"))["list"] == []
@@ -634,4 +634,4 @@ async def test_a_page_of_many_addresses_comes_fast(admin: Api, services: Service
     answer = await admin.post("/dci/v3/server/1/ip", {"ip_net": 1})
     times["allocate"] = perf_counter() - begin
     assert (await admin.get(f"/dci/v3/ip/{answer['id']}"))["name"] == "10.1.134.161"
-    assert max(times.values()) < 0, times
+    assert max(times.values()) < 2, times

@@ -333,13 +333,17 @@ async def test_a_step_that_this_version_does_not_know_fails_the_task_and_undoes_
     assert bench.device.done == ["reserve", "release"]
 
 
-async def test_finished_tasks_are_forgotten_after_their_time(bench: Bench) -> None:
-    await bench.enqueue()
-    await bench.signal("hello", "")
-    uuid = (await bench.over()).uuid
+async def test_finished_tasks_are_forgotten_after_their_time_but_the_last_of_a_subject(bench: Bench) -> None:
+    for _ in range(2):
+        await bench.enqueue()
+        async with bench.tools.db.write() as session:
+            task = (await session.scalars(select(Task).order_by(Task.id.desc()).limit(1))).one()
+            await bench.engine.signal(session, task, "hello", "")
+        assert await bench.engine.finished(task.uuid, timeout=15)
+    first = (await bench.task(1)).uuid
     async with bench.tools.db.write() as session:
         assert await forget_finished(session, utcnow() - timedelta(days=1)) == []
-        assert await forget_finished(session, utcnow() + timedelta(seconds=1)) == [uuid]
+        assert await forget_finished(session, utcnow() + timedelta(seconds=1)) == [first]
 
 
 async def test_the_subject_names_its_last_task_and_normal_durations_are_known(bench: Bench) -> None:

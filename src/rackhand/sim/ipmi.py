@@ -158,10 +158,11 @@ class IpmiFace(asyncio.DatagramProtocol):
         return sealed
 
     def _run_once(self, request: rmcp.Request, session: _Session) -> bytes:
-        """Do a request; one that acts is not done again when a client retransmits it in a new datagram.
+        """Do a request; one that acts is not done again when a client repeats it in a new datagram.
 
-        FreeIPMI repeats a request with a new session sequence number and the same requester sequence number,
-        so the latter is what tells a repetition.
+        ipmitool repeats a request with a new session sequence number and the same requester sequence number, by
+        which it is known. ipmipower takes a new requester sequence number too: its repetition looks like a new
+        request and is done again, here as on a real BMC.
         """
         command = ipmi_commands.COMMANDS.get((request.netfn, request.command))
         acts = command is not None and command.acts

@@ -12,7 +12,7 @@ import os
 import secrets
 import socket
 import sqlite3
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
@@ -41,6 +41,7 @@ log = structlog.get_logger()
 
 LEASE = timedelta(seconds=20)
 HEARTBEAT_SECONDS = 5.0
+STOP_SECONDS = 3.0
 UNSTARTED_AFTER = timedelta(seconds=5)
 MAX_RUNNING_STEPS = 64
 DURATIONS_KEPT = 200
@@ -77,6 +78,8 @@ class Engine:
         self._host = socket.gethostname()
         self.executor_id = f"{self._host}-{os.getpid()}-{secrets.token_hex(4)}"
         self._walking: set[str] = set()
+        self._turns_running = 0
+        self._stopping = False
         self._finished: dict[str, asyncio.Event] = {}
         self._slots = asyncio.Semaphore(MAX_RUNNING_STEPS)
         self._client: DBOSClient | None = None
@@ -212,11 +215,16 @@ class Engine:
         self._heartbeat = asyncio.create_task(self._keep_alive(), name="task engine heartbeat")
 
     async def stop(self) -> None:
-        """Let go: running turns are cut off where they are and go on in the next process."""
+        """Let go: turns that run get a moment to end; what is left goes on in the next process."""
         if self._heartbeat is not None:
             self._heartbeat.cancel()
             await asyncio.gather(self._heartbeat, return_exceptions=True)
         if self.runs_tasks and self._workflow is not None:
+            self._stopping = True
+            until = monotonic() + STOP_SECONDS
+            while self._turns_running and monotonic() < until:
+                await asyncio.sleep(0.02)
+            logging.getLogger("dbos").setLevel(logging.CRITICAL)  # workflows that are cut off are no errors
             await asyncio.to_thread(DBOS.destroy, destroy_registry=True, workflow_completion_timeout_sec=0)
             # DBOS made its own threads the loop's, and has just ended them.
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
@@ -367,12 +375,23 @@ class Engine:
 
     async def _take_turn(self, task_uuid: str, turn: int) -> dict[str, Any]:
         while True:
+            if self._stopping:
+                await asyncio.Event().wait()  # the next process takes this turn
             try:
-                async with self._slots:
+                async with self._slots, self._counted():
                     return await self._take_turn_now(task_uuid, turn)
             except OperationalError as error:
                 log.warning("database unavailable, task waits", task=task_uuid, error=str(error))
                 await asyncio.sleep(2.0)
+
+    @contextlib.asynccontextmanager
+    async def _counted(self) -> AsyncIterator[None]:
+        """Count a turn that runs, so that a stop can wait for it."""
+        self._turns_running += 1
+        try:
+            yield
+        finally:
+            self._turns_running -= 1
 
     async def _take_turn_now(self, task_uuid: str, turn: int) -> dict[str, Any]:
         async with self._db.write() as session:
