@@ -73,31 +73,39 @@ async def test_a_system_that_does_not_shut_down_is_switched_off_after_the_bound(
     assert racked.done(IPMI)[-1] == "powered_off"
 
 
+async def _set_access(racked: Racked, number: int, **changes: object) -> None:
+    bmc = racked.rack.config.machines[number - 1].bmc
+    body: dict[str, object] = {
+        "driver": bmc.kind.value, "host": bmc.host, "port": bmc.port, "user": bmc.user, "password": bmc.password,
+        "settings": {"scheme": "http", "timeout_seconds": 1} if bmc.kind == "redfish" else {},
+    }  # fmt: skip
+    await racked.api.post(f"/dci/v3/server/{number}/bmc", body | changes)
+
+
 @BOTH
 async def test_a_wrong_password_fails_with_words_and_two_logins_at_most(racked: Racked, number: int) -> None:
-    racked.rack.control.fault_on(racked.name(number), "wrong_password")
-    await racked.api.finished((await racked.api.post(f"/dci/v3/server/{number}/power_on"))["task"])
-    task = await racked.api.get("/dci/v3/task?orderby=id desc&limit=1")
-    assert "Correct the user or the password" in task["list"][0]["error"]["msg"]
+    await _set_access(racked, number, password="guess")
+    first = (await racked.api.post(f"/dci/v3/server/{number}/power_on"))["task"]
+    assert "Correct the user or the password" in (await racked.api.finished(first))["error"]["msg"]
     # Neither the poller nor another operation asks again.
     await racked.poller.sweep()
     second = (await racked.api.post(f"/dci/v3/server/{number}/power_on"))["task"]
     assert "refused user" in (await racked.api.finished(second))["error"]["msg"]
+    assert (await racked.api.get(f"/dci/v3/server/{number}/bmc"))["refused_at"] is not None
     # An IPMI client finds out by itself that the password does not fit and hangs up: the BMC sees no refusal.
     assert (0 if number == IPMI else 1) <= racked.logged(number, "login_refused") <= 2
     assert racked.done(number) == []
-    # The corrected access is tried again.
-    racked.rack.control.fault_off(racked.name(number), "wrong_password")
-    bmc = racked.rack.config.machines[number - 1].bmc
-    body = {"driver": bmc.kind.value, "host": bmc.host, "port": bmc.port, "user": bmc.user, "password": bmc.password}
-    if bmc.kind == "redfish":
-        body["settings"] = {"scheme": "http"}  # type: ignore[assignment]
-    await racked.api.post(f"/dci/v3/server/{number}/bmc", body)
+    # An access that is set anew is tried again, even with the same words.
+    await _set_access(racked, number, password="guess")
     third = (await racked.api.post(f"/dci/v3/server/{number}/power_on"))["task"]
-    assert (await racked.api.finished(third))["status"] == "complete"
+    assert "Correct the user or the password" in (await racked.api.finished(third))["error"]["msg"]
+    await _set_access(racked, number)
+    fourth = (await racked.api.post(f"/dci/v3/server/{number}/power_on"))["task"]
+    assert (await racked.api.finished(fourth))["status"] == "complete"
 
 
 async def test_a_bmc_that_comes_back_within_the_deadline_is_asked_again(racked: Racked) -> None:
+    await _set_access(racked, REDFISH)
     racked.rack.control.fault_on(racked.name(REDFISH), "unplugged")
     task = (await racked.api.post(f"/dci/v3/server/{REDFISH}/power_on"))["task"]
     for _ in range(100):

@@ -61,6 +61,26 @@ def test_repeated_handshake_messages_are_answered_again(
     assert count(rack, ipmi_machine, "login_accepted", after=start) == 1
 
 
+def test_strangers_cannot_restart_the_handshake_of_an_active_session(ipmi_machine: MachineConfig) -> None:
+    with RmcpClient(ipmi_machine).sign_in() as client, RmcpClient(ipmi_machine) as stranger:
+        stranger.session_id = client.session_id
+        with pytest.raises(NoSession) as refusal:
+            stranger.sign_in()
+        assert refusal.value.status == Status.INVALID_SESSION_ID
+        assert client.send(*CHASSIS_STATUS)[0] == 0
+
+
+def test_asking_for_too_much_privilege_is_no_bad_password(
+    rack: RackThread, ipmi_machine: MachineConfig, start: int
+) -> None:
+    rack.control.fault_on(ipmi_machine.name, "lock_out", value=1)
+    with RmcpClient(ipmi_machine) as client, pytest.raises(NoSession) as refusal:
+        client.sign_in(role=5)
+    assert refusal.value.status == Status.UNAUTHORIZED_ROLE
+    assert count(rack, ipmi_machine, "login_refused", after=start) == 1
+    RmcpClient(ipmi_machine).sign_in().close()
+
+
 def test_fifth_session_is_refused_until_one_closes(
     rack: RackThread, ipmi_machine: MachineConfig, start: int
 ) -> None:

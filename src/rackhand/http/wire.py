@@ -76,7 +76,7 @@ class ListAnswer(BaseModel):
 
 def wire_time(moment: datetime | None) -> str | None:
     """`YYYY-MM-DD HH:MM:SS` in UTC, the platform's format."""
-    return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return None if moment is None else moment.astimezone(UTC).isoformat(" ", "seconds")[:19]
 
 
 def json_response(

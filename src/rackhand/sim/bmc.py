@@ -161,12 +161,12 @@ class Bmc:
         account.bad_logins = 0
         self._record(source, Action.LOGIN_ACCEPTED, user=name)
 
-    def refuse_login(self, name: str, source: Source, *, why: str) -> None:
-        """Record a bad login, and lock the account when that fault is on and it was one too many."""
+    def refuse_login(self, name: str, source: Source, *, why: str, counts: bool = True) -> None:
+        """Record a refused login; one that *counts* locks the account when that fault is on and it was too many."""
         self._record(source, Action.LOGIN_REFUSED, user=name, why=why)
         account = self._accounts.get(name)
         allowed = self.faults.value(Fault.LOCK_OUT)
-        if account is None or allowed is None or self.is_locked(name):
+        if not counts or account is None or allowed is None or self.is_locked(name):
             return
         account.bad_logins += 1
         if account.bad_logins >= allowed:

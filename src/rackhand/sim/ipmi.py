@@ -213,8 +213,9 @@ class IpmiFace(asyncio.DatagramProtocol):
             return _failure(tag, Status.INVALID_SESSION_ID, 0)
         if payload[1:] in session.answers:
             return payload[:1] + session.answers[payload[1:]]
-        if session.answers:  # another message 1 in the same handshake: start it again
-            session.answers.clear()
+        if session.keys is not None:  # anybody can send this; a session that is active stays as it is
+            return _failure(tag, Status.INVALID_SESSION_ID, session.remote_id)
+        session.answers.clear()  # another message 1 starts the handshake again
         session.remote_random = payload[8:24]
         session.role = payload[24]
         session.user = payload[28 : 28 + payload[27]].decode("latin-1")
@@ -228,7 +229,7 @@ class IpmiFace(asyncio.DatagramProtocol):
         elif not Privilege.USER <= session.role & 0x0F <= account.privilege:
             status, why = Status.UNAUTHORIZED_ROLE, "privilege"
         if account is None or status is not Status.OK:
-            self.bmc.refuse_login(session.user, Source.IPMI, why=why)
+            self.bmc.refuse_login(session.user, Source.IPMI, why=why, counts=False)
             del self._sessions[session.id]
             return _failure(tag, status, session.remote_id)
         session.password = account.password.encode()[:20]
