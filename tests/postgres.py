@@ -73,7 +73,8 @@ def running_postgres() -> Iterator[Postgres]:
         os.chown(directory, account.pw_uid, account.pw_gid)
     data = directory / "data"
     subprocess.run(
-        [binaries / "initdb", "--auth=trust", "--username=postgres", "--no-sync", "--encoding=UTF8", "--locale=C", data],
+        [binaries / "initdb", "--auth=trust", "--username=postgres", "--no-sync", "--encoding=UTF8",
+         "--locale=C", data],
         check=True, stdout=subprocess.DEVNULL, user=user, cwd=directory,
     )  # fmt: skip
     log = (directory / "log").open("w")

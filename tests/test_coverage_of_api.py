@@ -86,22 +86,34 @@ async def test_only_the_listed_routes_need_no_token(routes: list[Route], anonymo
     for route in routes:
         if route.key in PUBLIC | PRODUCT:
             continue
-        answer = await anonymous.call(route.method, route.with_number(1), {} if route.method != "GET" else None)
-        shown: Any = (answer.status_code, answer.headers["content-type"], answer.json().get("error", {}).get("code"))
+        answer = await anonymous.call(
+            route.method, route.with_number(1), {} if route.method != "GET" else None
+        )
+        shown: Any = (
+            answer.status_code,
+            answer.headers["content-type"],
+            answer.json().get("error", {}).get("code"),
+        )
         assert shown == (401, "application/json", 1000), (route, answer.text)
 
 
-async def test_a_user_gets_at_nothing_that_is_not_its_own(routes: list[Route], admin: Api, customer: Api) -> None:
+async def test_a_user_gets_at_nothing_that_is_not_its_own(
+    routes: list[Route], admin: Api, customer: Api
+) -> None:
     bmc = {"driver": "ipmi", "host": "127.0.0.1", "port": 9, "user": "a", "password": "b"}
     await admin.post("/dci/v3/rack", {"name": "A-01"})
-    await admin.post("/dci/v3/server", server_body(1, bmc=bmc, disks=[{"kind": "SSD", "size_gb": 960}], rack=1))
+    await admin.post(
+        "/dci/v3/server", server_body(1, bmc=bmc, disks=[{"kind": "SSD", "size_gb": 960}], rack=1)
+    )
     await admin.post("/dci/v3/server/1/power_on")
     await admin.post("/auth/v4/user/1/sshkey", BODY)
     before = await admin.get("/dci/v3/user/1"), (await admin.get("/dci/v3/server/1"))["name"]
     for route in routes:
         if route.key in PUBLIC | PRODUCT | SHARED or not route.names_an_object:
             continue
-        answer = await customer.call(route.method, route.with_number(1), None if route.method == "GET" else BODY)
+        answer = await customer.call(
+            route.method, route.with_number(1), None if route.method == "GET" else BODY
+        )
         assert answer.status_code in {403, 404}, (route, answer.status_code, answer.text)
         assert answer.json()["error"]["code"] in {3001, 3080}, (route, answer.text)
     assert (await admin.get("/dci/v3/user/1"), (await admin.get("/dci/v3/server/1"))["name"]) == before

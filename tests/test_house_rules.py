@@ -51,14 +51,18 @@ def test_nothing_is_mocked() -> None:
 
 
 def test_one_module_knows_the_durable_engine() -> None:
-    users = {name for name, tree in modules(SOURCE) for imported in imports(tree) if re.match(r"dbos\b", imported)}
+    users = {
+        name for name, tree in modules(SOURCE) for imported in imports(tree) if re.match(r"dbos\b", imported)
+    }
     assert users == {"rackhand/tasks/engine.py"}
 
 
 def test_every_module_begins_with_a_sentence() -> None:
     for name, tree in modules(SOURCE):
         first = (ast.get_docstring(tree) or "").split("\n\n")[0]
-        assert first.rstrip("*").endswith((".", ":")) or name.endswith("/versions/__init__.py"), f"{name}: {first!r}"
+        assert first.rstrip("*").endswith((".", ":")) or name.endswith("/versions/__init__.py"), (
+            f"{name}: {first!r}"
+        )
 
 
 @pytest.mark.parametrize(

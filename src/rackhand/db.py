@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias, Unpack
+from typing import Any, TypeAlias
 
 from alembic import command
 from alembic.config import Config
@@ -59,8 +59,8 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 # Statements and rows of whatever columns.
-AnySelect: TypeAlias = Select[Unpack[tuple[Any, ...]]]
-AnyRow: TypeAlias = Row[Unpack[tuple[Any, ...]]]
+AnySelect: TypeAlias = Select[*tuple[Any, ...]]
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
 Id = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER is a rowid alias on SQLite
 Json = JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")

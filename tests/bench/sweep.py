@@ -40,7 +40,7 @@ def measure(report: Report, *, bmcs: int, settings: Mapping[str, str] = MappingP
     report.add(
         Figure("", f"{words} (IPMI 4 : Redfish 1), first", first, "s", below=20),
         Figure("", f"{words}, again", again, "s", below=20),
-        Figure("", f"{words}: processor time of the manager in both", busy, "s"),
+        Figure("", f"{words}: processor time of the manager and its programs in both", busy, "s"),
     )
 
 

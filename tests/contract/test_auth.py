@@ -20,7 +20,9 @@ BOX = ("isp-box-instance", "true")
 
 
 async def test_signing_in_answers_201_with_a_token(admin: Api, anonymous: Api) -> None:
-    response = await anonymous.call("POST", "/api/auth/v4/public/token", {"email": ADMIN, "password": PASSWORD})
+    response = await anonymous.call(
+        "POST", "/api/auth/v4/public/token", {"email": ADMIN, "password": PASSWORD}
+    )
     body = response.json()
     assert (response.status_code, response.headers["content-type"]) == (201, "application/json")
     assert set(body) == {"id", "token", "expires_at", "expires_in", "confirmed"}
@@ -43,18 +45,24 @@ async def test_signing_in_by_v3_answers_a_session(admin: Api, anonymous: Api) ->
 
 async def test_no_answer_to_a_sign_in_holds_the_word_error(admin: Api, anonymous: Api) -> None:
     credentials = {"email": ADMIN, "password": PASSWORD}
-    answers = [await anonymous.call("POST", path, credentials) for path in ("/auth/v4/public/token", "/auth/v3/auth")]
+    answers = [
+        await anonymous.call("POST", path, credentials) for path in ("/auth/v4/public/token", "/auth/v3/auth")
+    ]
     for path in ("/auth/v4/public/key", "/auth/v4/public/auth_by_key", "/auth/v3/auth_by_key"):
         key = (await admin.post("/auth/v4/user/1/key"))["key"]
         answers.append(await anonymous.call("POST", path, {"key": key}))
     answers.append(await admin.call("POST", "/auth/v4/token", {"description": "billing"}))
-    answers.extend([await admin.call("GET", path) for path in (WHOAMI, "/auth/v4/self/session", "/auth/v4/token")])
+    answers.extend(
+        [await admin.call("GET", path) for path in (WHOAMI, "/auth/v4/self/session", "/auth/v4/token")]
+    )
     for answer in answers:
         assert answer.is_success, answer.text
         assert "error" not in answer.text.lower(), answer.text
 
 
-async def test_a_wrong_password_and_an_unknown_user_are_told_apart_by_nothing(admin: Api, anonymous: Api) -> None:
+async def test_a_wrong_password_and_an_unknown_user_are_told_apart_by_nothing(
+    admin: Api, anonymous: Api
+) -> None:
     wrong = {"email": ADMIN, "password": "wrong"}
     unknown = {"email": "nobody@example.com", "password": PASSWORD}
     for path in ("/auth/v4/public/token", "/auth/v3/auth"):
@@ -88,7 +96,9 @@ async def test_a_key_is_good_for_an_hour(admin: Api, services: Services) -> None
     assert "expired" in (await admin.refused(401, "POST", "/auth/v4/public/key", key))["msg"]
 
 
-async def test_keys_are_made_by_administrators_and_not_for_other_administrators(admin: Api, customer: Api) -> None:
+async def test_keys_are_made_by_administrators_and_not_for_other_administrators(
+    admin: Api, customer: Api
+) -> None:
     await customer.refused(403, "POST", "/auth/v4/user/2/key")
     await customer.refused(403, "POST", "/auth/v4/user/1/key")
     await admin.post("/dci/v3/user", {"email": "second@example.com", "password": PASSWORD, "role": "@admin"})
@@ -133,7 +143,9 @@ async def test_a_long_lived_token_is_made_listed_and_revoked(admin: Api, service
     await admin.refused(404, "DELETE", f"/auth/v4/token/{made['id']}")
 
 
-async def test_a_token_without_an_end_does_not_slide_and_one_with_an_end_ends(admin: Api, services: Services) -> None:
+async def test_a_token_without_an_end_does_not_slide_and_one_with_an_end_ends(
+    admin: Api, services: Services
+) -> None:
     endless = await admin.post("/auth/v4/token")
     assert (endless["expires_at"], endless["expires_in"]) == (None, None)
     ending = await admin.post("/auth/v4/token", {"expires_at": "2090-01-01 00:00:00"})
@@ -147,7 +159,17 @@ async def test_a_token_without_an_end_does_not_slide_and_one_with_an_end_ends(ad
 
 
 async def test_an_end_that_is_no_moment_to_come_is_refused(admin: Api) -> None:
-    for end in ("2001-01-01 00:00:00", "soon", "2090-13-01", "9999-12-31T23:59:59-23:59", 4102444800, True, [], {}):
+    ends: tuple[object, ...] = (
+        "2001-01-01 00:00:00",
+        "soon",
+        "2090-13-01",
+        "9999-12-31T23:59:59-23:59",
+        4102444800,
+        True,
+        [],
+        {},
+    )
+    for end in ends:
         assert (await admin.refused(400, "POST", "/auth/v4/token", {"expires_at": end}))["code"] == 2400, end
     assert (await admin.get("/auth/v4/token"))["size"] == 1
 
@@ -181,17 +203,23 @@ async def test_the_session_in_use_and_its_user_are_shown(admin: Api) -> None:
 
 async def test_token_ttl_is_set_in_minutes_by_administrators(admin: Api, customer: Api) -> None:
     assert await admin.get("/auth/v4/setting/token_ttl") == {"name": "token_ttl", "value": "60"}
-    assert await admin.post("/auth/v4/setting/token_ttl", {"value": "5"}) == {"name": "token_ttl", "value": "5"}
+    assert await admin.post("/auth/v4/setting/token_ttl", {"value": "5"}) == {
+        "name": "token_ttl",
+        "value": "5",
+    }
     answer = await admin.post("/auth/v4/public/token", {"email": ADMIN, "password": PASSWORD})
     assert answer["expires_in"] == 300
     assert (await admin.post("/auth/v4/setting/token_ttl", {"value": 120}))["value"] == "120"
-    for value in ("0", -1, "1.5", "", "1e3", None, True, [], 525_601, "9" * 400):
+    wrong: tuple[object, ...] = ("0", -1, "1.5", "", "1e3", None, True, [], 525_601, "9" * 400)
+    for value in wrong:
         await admin.refused(400, "POST", "/auth/v4/setting/token_ttl", {"value": value})
     await customer.refused(403, "POST", "/auth/v4/setting/token_ttl", {"value": "5"})
     assert (await admin.get("/auth/v4/setting/token_ttl"))["value"] == "120"
 
 
-async def test_a_session_slides_while_it_is_used_and_ends_when_it_is_not(admin: Api, services: Services) -> None:
+async def test_a_session_slides_while_it_is_used_and_ends_when_it_is_not(
+    admin: Api, services: Services
+) -> None:
     soon = utcnow() + timedelta(minutes=1)
     async with services.db.write() as session:
         await session.execute(update(Token).values(expires_at=soon))
@@ -206,7 +234,9 @@ async def test_a_session_slides_while_it_is_used_and_ends_when_it_is_not(admin: 
     assert (await admin.refused(401, "GET", WHOAMI))["code"] == 1000
 
 
-async def test_many_readers_with_an_idle_session_do_not_wait_for_each_other(admin: Api, services: Services) -> None:
+async def test_many_readers_with_an_idle_session_do_not_wait_for_each_other(
+    admin: Api, services: Services
+) -> None:
     await set_age(services, tokens=timedelta(minutes=2))
     async with asyncio.timeout(20):
         answers = await asyncio.gather(*(admin.call("GET", "/dci/v3/user") for _ in range(60)))
@@ -255,7 +285,11 @@ async def test_every_way_to_carry_a_token_is_understood(admin: Api) -> None:
         encoded = [(key.encode(), value.encode("latin-1")) for key, value in filled]
         got = await admin.http.request("GET", WHOAMI, headers=encoded)
         posted = await admin.http.request("POST", CHANGE, headers=encoded, content="{}")
-        assert (got.status_code, posted.status_code) == (get_status, post_status), (name, got.text, posted.text)
+        assert (got.status_code, posted.status_code) == (get_status, post_status), (
+            name,
+            got.text,
+            posted.text,
+        )
         for answer in (got, posted):
             assert answer.headers["content-type"] == "application/json", name
             code = {200: None, 401: 1000, 403: 3001}[answer.status_code]
@@ -269,7 +303,9 @@ async def test_a_delete_with_nothing_but_a_cookie_is_refused(admin: Api) -> None
     assert (await send(admin, "DELETE", f"/auth/v4/token/{admin.token}", cookie, BOX)).status_code == 200
 
 
-async def test_internal_auth_works_from_this_machine_when_it_is_switched_on(admin: Api, services: Services) -> None:
+async def test_internal_auth_works_from_this_machine_when_it_is_switched_on(
+    admin: Api, services: Services
+) -> None:
     on = ("internal-auth", "on")
     for address, is_on, status in [
         ("127.0.0.1", True, 200),
@@ -300,4 +336,6 @@ async def test_a_password_is_set_with_a_key_by_the_calls_of_an_invitation(admin:
         await customer.refused(401, "GET", WHOAMI)
         assert await admin.sign_in("customer@example.com", f"new {name}")
         await admin.with_token(None).refused(401, "POST", path, {"password": "again"})
-    await admin.with_token(None).refused(401, "POST", "/auth/v4/public/token/x/change_password", {"password": "longer"})
+    await admin.with_token(None).refused(
+        401, "POST", "/auth/v4/public/token/x/change_password", {"password": "longer"}
+    )

@@ -107,7 +107,9 @@ async def test_unknown_keys_are_ignored_by_default(admin: Api) -> None:
     assert await admin.post("/auth/v4/user/1/key", {"why": "billing"})
 
 
-async def test_strict_mode_refuses_unknown_keys_and_takes_every_known_spelling(admin: Api, services: Services) -> None:
+async def test_strict_mode_refuses_unknown_keys_and_takes_every_known_spelling(
+    admin: Api, services: Services
+) -> None:
     async with caller(services, strict_properties=True) as http:
         api = http.with_token(admin.token)
         for path, body in [
@@ -122,7 +124,9 @@ async def test_strict_mode_refuses_unknown_keys_and_takes_every_known_spelling(a
         role = {"email": "a@example.com", "password": PASSWORD, "roles": ["@user"]}
         assert await api.post("/auth/v4/user", role) == {"id": 2}
         bmc = {"type": "ipmi", "ip": "192.0.2.1", "username": "ADMIN", "password": "x", "settings": {}}
-        assert await api.post("/dci/v3/server", server_body(1, location=1, rack=None, bmc_connection=bmc)) == {"id": 1}
+        assert await api.post(
+            "/dci/v3/server", server_body(1, location=1, rack=None, bmc_connection=bmc)
+        ) == {"id": 1}
     assert await admin.post("/dci/v3/location", {"name": "ams2", "colour": "red"})
 
 
@@ -142,16 +146,19 @@ def ids_of(document: object, path: str = "") -> Iterator[tuple[str, object]]:
 async def test_ids_are_numbers_in_every_answer(admin: Api) -> None:
     bmc = {"driver": "ipmi", "host": "192.0.2.1"}
     rack = await admin.post("/dci/v3/rack", {"name": "A-01"})
-    answers: list[Any] = [rack, await admin.post("/dci/v3/server", server_body(1, bmc=bmc, rack_id=1, unit=1))]
+    answers: list[Any] = [
+        rack,
+        await admin.post("/dci/v3/server", server_body(1, bmc=bmc, rack_id=1, unit=1)),
+    ]
     answers.append(await admin.post("/dci/v3/server/1/owner", {"owner": 1}))
     answers.append(await admin.post("/auth/v4/public/token", {"email": ADMIN, "password": PASSWORD}))
-    for path in (
-        "server", "server/1", "server/1/nic", "server/1/bmc", "server/1/power", "user", "user/1", "location", "location/1",
-        "rack", "rack/1", "event", "event/1", "task",
-    ):  # fmt: skip
-        answers.append(await admin.get(f"/dci/v3/{path}"))
-    for path in ("/auth/v4/whoami", "/auth/v4/self/session", "/auth/v4/token", "/vm/v3/account", "/vm/v3/task"):
-        answers.append(await admin.get(path))
+    paths = (
+        "/dci/v3/server", "/dci/v3/server/1", "/dci/v3/server/1/nic", "/dci/v3/server/1/bmc", "/dci/v3/server/1/power",
+        "/dci/v3/user", "/dci/v3/user/1", "/dci/v3/location", "/dci/v3/location/1", "/dci/v3/rack", "/dci/v3/rack/1",
+        "/dci/v3/event", "/dci/v3/event/1", "/dci/v3/task", "/auth/v4/whoami", "/auth/v4/self/session",
+        "/auth/v4/token", "/vm/v3/account", "/vm/v3/task",
+    )  # fmt: skip
+    answers.extend([await admin.get(path) for path in paths])
     found = [(path, value) for answer in answers for path, value in ids_of(answer)]
     assert len(found) > 50
     for path, value in found:
@@ -161,8 +168,8 @@ async def test_ids_are_numbers_in_every_answer(admin: Api) -> None:
 
 async def test_lists_have_list_size_and_last_notify(admin: Api, customer: Api) -> None:
     for path in (
-        "/dci/v3/server", "/dci/v3/server/configuration", "/dci/v3/user", "/vm/v3/account", "/auth/v4/user", "/dci/v3/task",
-        "/vm/v3/task", "/dci/v3/event", "/auth/v4/token", "/auth/v3/user/2/sshkey", "/dci/v3/location",
+        "/dci/v3/server", "/dci/v3/server/configuration", "/dci/v3/user", "/vm/v3/account", "/auth/v4/user",
+        "/dci/v3/task", "/vm/v3/task", "/dci/v3/event", "/auth/v4/token", "/auth/v3/user/2/sshkey", "/dci/v3/location",
         "/dci/v3/bmc_driver",
     ):  # fmt: skip
         for api in (admin, customer):
@@ -211,7 +218,11 @@ async def test_unknown_query_parameters_are_ignored(admin: Api) -> None:
 
 
 async def test_other_origins_get_in_by_configuration_only(admin: Api, services: Services) -> None:
-    asks = [("origin", ORIGIN), ("access-control-request-method", "POST"), ("access-control-request-headers", "x-xsrf-token")]
+    asks = [
+        ("origin", ORIGIN),
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "x-xsrf-token"),
+    ]
     closed = await send(admin, "OPTIONS", "/api/dci/v3/server", *asks)
     assert closed.status_code == 405
     assert "access-control-allow-origin" not in closed.headers
@@ -243,9 +254,16 @@ async def test_a_repeated_request_gets_the_first_answer_again(admin: Api) -> Non
     body = {"email": "a@example.com", "password": PASSWORD}
     first = await admin.call("POST", "/dci/v3/user", body, idempotency_key="order-1")
     second = await admin.call("POST", "/api/dci/v3/user/", body, idempotency_key="order-1")
-    assert (first.status_code, first.json(), "idempotency-replayed" in first.headers) == (200, {"id": 2}, False)
+    assert (first.status_code, first.json(), "idempotency-replayed" in first.headers) == (
+        200,
+        {"id": 2},
+        False,
+    )
     assert (second.status_code, second.content) == (200, first.content)
-    assert (second.headers["idempotency-replayed"], second.headers["content-type"]) == ("true", "application/json")
+    assert (second.headers["idempotency-replayed"], second.headers["content-type"]) == (
+        "true",
+        "application/json",
+    )
     assert (await admin.get("/dci/v3/user"))["size"] == 2
     await admin.refused(409, "POST", "/dci/v3/user", body, idempotency_key="order-2")
 
@@ -275,7 +293,7 @@ async def test_keys_of_different_callers_never_meet(admin: Api, customer: Api, a
     mine = await admin.post("/auth/v4/token", {"description": "x"}, idempotency_key="k")
     theirs = await customer.post("/auth/v4/token", {"description": "x"}, idempotency_key="k")
     assert mine["token"] != theirs["token"]
-    assert (await anonymous.refused(401, "POST", "/auth/v4/token", {"description": "x"}, idempotency_key="k"))
+    assert await anonymous.refused(401, "POST", "/auth/v4/token", {"description": "x"}, idempotency_key="k")
     other_session = await admin.sign_in(ADMIN)
     assert await other_session.post("/auth/v4/token", {"description": "x"}, idempotency_key="k") == mine
 
@@ -296,7 +314,11 @@ async def test_a_repeated_delete_gets_the_first_answer_again(admin: Api) -> None
     await admin.post("/dci/v3/location", {"name": "ams2"})
     assert await admin.delete("/dci/v3/location/2", idempotency_key="k") == {"id": 2}
     again = await admin.call("DELETE", "/dci/v3/location/2", idempotency_key="k")
-    assert (again.status_code, again.json(), again.headers["idempotency-replayed"]) == (200, {"id": 2}, "true")
+    assert (again.status_code, again.json(), again.headers["idempotency-replayed"]) == (
+        200,
+        {"id": 2},
+        "true",
+    )
     await admin.refused(404, "DELETE", "/dci/v3/location/2", idempotency_key="l")
 
 
@@ -309,7 +331,9 @@ async def test_of_requests_that_arrive_together_one_does_the_work(admin: Api) ->
     assert (await admin.get("/dci/v3/user"))["size"] == 2
 
 
-async def test_a_key_is_forgotten_after_a_day(admin: Api, services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_key_is_forgotten_after_a_day(
+    admin: Api, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert await admin.post("/dci/v3/location", {"name": "ams2"}, idempotency_key="k") == {"id": 2}
     monkeypatch.setattr(idempotency, "LIFETIME", idempotency.LIFETIME * 0)
     assert await admin.post("/dci/v3/location", {"name": "ams3"}, idempotency_key="k") == {"id": 3}

@@ -26,7 +26,9 @@ async def test_a_change_is_listed_with_its_subject_and_its_actor(admin: Api) -> 
 async def test_events_are_filtered_ordered_and_cut(admin: Api) -> None:
     for number in range(1, 6):
         await admin.post("/dci/v3/server", server_body(number))
-    path = "/dci/v3/event?where=subject.kind EQ 'server' AND subject.id IN (2, 3, 4)&orderby=id desc&limit=1,2"
+    path = (
+        "/dci/v3/event?where=subject.kind EQ 'server' AND subject.id IN (2, 3, 4)&orderby=id desc&limit=1,2"
+    )
     page = await admin.get(path)
     assert ([event["subject"]["id"] for event in page["list"]], page["size"]) == ([3, 2], 3)
     mine = await admin.get(f"/dci/v3/event?where=actor.email EQ '{ADMIN}' AND kind CP 'server.%'")
@@ -50,7 +52,10 @@ async def test_a_user_sees_the_events_of_what_it_owns(admin: Api, customer: Api)
     await customer.post("/dci/v3/server/2", {"notes": "mine"})
     await admin.post("/dci/v3/server/1", {"notes": "not yours"})
     listed = (await customer.get("/dci/v3/event"))["list"]
-    assert {(event["subject"]["kind"], event["subject"]["id"]) for event in listed} <= {("server", 2), ("user", 2)}
+    assert {(event["subject"]["kind"], event["subject"]["id"]) for event in listed} <= {
+        ("server", 2),
+        ("user", 2),
+    }
     assert any(event["data"] or event["message"] for event in listed)
     everything = (await admin.get("/dci/v3/event"))["list"]
     seen = {event["id"] for event in listed}

@@ -61,7 +61,7 @@ async def running(services: Services) -> AsyncIterator[tuple[str, Server]]:
     server = Server(config, services.stopping)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        while not server.started:
+        while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
             await asyncio.sleep(0.01)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}", server
     finally:
@@ -84,7 +84,10 @@ async def stream(url: str, token: str | None, query: str = "", **headers: str) -
         httpx.AsyncClient(timeout=PATIENCE) as http,
         http.stream("GET", url + PATH + query, headers=sent) as response,
     ):
-        assert (response.status_code, response.headers["content-type"].split(";")[0]) == (200, "text/event-stream")
+        assert (response.status_code, response.headers["content-type"].split(";")[0]) == (
+            200,
+            "text/event-stream",
+        )
         lines = response.aiter_lines()
         assert await anext(lines) == ": connected"
         yield Stream(response, lines)

@@ -15,23 +15,40 @@ from rackhand.tasks import queries as tasks
 from rackhand.users import queries as users
 
 FIELDS = sorted({
-    *events.FIELDS, *servers.FIELDS, *servers.LOCATION_FIELDS, *servers.RACK_FIELDS, *tasks.FIELDS, *users.FIELDS,
+    *events.FIELDS, *servers.FIELDS, *servers.LOCATION_FIELDS, *servers.RACK_FIELDS, *tasks.FIELDS,
+    *users.FIELDS,
 })  # fmt: skip
 OPERATORS = ["EQ", "NE", "LT", "GT", "LE", "GE", "CP", "eq", "IS", "IS NOT", "IN", "LIKE", "", "=", "EQ EQ"]
 TEXTS = [
-    "", " ", "0", "-1", "x", "%", "_", "\\", "'", '"', "';--", "null", "true", "é", "İ", "ß", "日本", "😀", "\u202e", "\ufeff",
-    "\x7f", "\x1f", "a" * 255, "a" * 256, "%" * 60, "../../etc/passwd", "{}", "[]", "1e309", "NaN", "9" * 40, "\n", "\r\n",
-    "A-01", "srv-1", "ams1", "@admin", "@user", "on", "2030-01-01 00:00:00", "2030-13-45", "0001-01-01", "9999-12-31 23:59:59",
-    "192.0.2.1", "::1", "192.0.2.0/24", "2001:db8::/64", "00:00:5e:00:53:01", "ff:ff:ff:ff:ff:ff", "ipmi", "redfish",
+    "", " ", "0", "-1", "x", "%", "_", "\\", "'", '"', "';--", "null", "true", "é", "İ", "ß", "日本", "😀", "\u202e",
+    "\ufeff",    "\x7f", "\x1f", "a" * 255, "a" * 256, "%" * 60, "../../etc/passwd", "{}", "[]",
+    "1e309", "NaN", "9" * 40, "\n", "\r\n",
+    "A-01", "srv-1", "ams1", "@admin", "@user", "on", "2030-01-01 00:00:00", "2030-13-45",
+    "0001-01-01", "9999-12-31 23:59:59",    "192.0.2.1", "::1", "192.0.2.0/24", "2001:db8::/64",
+    "00:00:5e:00:53:01", "ff:ff:ff:ff:ff:ff", "ipmi", "redfish",
     "operator@example.com", "user@example.com", "a@b", "long enough", "i9-9900K-64Gb-2x1024NVMe",
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKmTk1NqMcYuI8Gsy8WEgQeEeqMIgOUnVFPpH7lZrvXD x",
-    "name,configuration,rack,unit,nics\na,b,A-01,1,00:00:5e:00:53:07\n\"", "name\n\x00",
+    "name,configuration,rack,unit,nics\na,b,A-01,1,00:00:5e:00:53:07\n'x", "name\n\x00",
 ]  # fmt: skip
 NUMBERS: list[int | float] = [
-    0, 1, 2, 3, 4, 5, -1, 42, 100, 255, 65535, 65536, 2**31 - 1, 2**31, 2**32, 2**53, 2**63 - 1, 2**63, -(2**63) - 1, 10**30,
-    0.5, 1.0, 1e308, -0.0,
+    0, 1, 2, 3, 4, 5, -1, 42, 100, 255, 65535, 65536, 2**31 - 1, 2**31, 2**32, 2**53, 2**63 - 1, 2**63,
+    -(2**63) - 1, 10**30,    0.5, 1.0, 1e308, -0.0,
 ]  # fmt: skip
-RAW_BODIES = ["", "{", "[", "null", "[]", '""', "0", "\x00", "{}{}", '{"a":1,"a":2}', "name=x", '{"name":NaN}', "\ufeff{}"]
+RAW_BODIES = [
+    "",
+    "{",
+    "[",
+    "null",
+    "[]",
+    '""',
+    "0",
+    "\x00",
+    "{}{}",
+    '{"a":1,"a":2}',
+    "name=x",
+    '{"name":NaN}',
+    "\ufeff{}",
+]
 
 
 @dataclass(frozen=True)
@@ -80,7 +97,9 @@ class Fuzzer:
         query = self._query(call)
         prefix = pick.choice(["", "/api", "/api/", ""]).rstrip("/")
         return FuzzedRequest(
-            method if pick.random() > 0.02 else pick.choice(["GET", "POST", "DELETE", "PUT", "HEAD", "OPTIONS"]),
+            method
+            if pick.random() > 0.02
+            else pick.choice(["GET", "POST", "DELETE", "PUT", "HEAD", "OPTIONS"]),
             prefix + path + ("/" if pick.random() < 0.05 else "") + ("?" + query if query else ""),
             self._body(method, call),
             self._headers(),
@@ -98,16 +117,15 @@ class Fuzzer:
 
     def _query(self, call: dict[str, Any]) -> str:
         names = [each["name"] for each in call.get("parameters", ()) if each["in"] == "query"]
-        parts = []
-        for name in names:
-            if self.random.random() < 0.6:
-                parts.append(f"{name}={self._encoded(self._parameter(name))}")
+        parts = [
+            f"{name}={self._encoded(self._parameter(name))}" for name in names if self.random.random() < 0.6
+        ]
         if self.random.random() < 0.05:
             parts.append(f"{self._encoded(self._text())}={self._encoded(self._text())}")
         return "&".join(parts)
 
     def _encoded(self, text: str) -> str:
-        return quote(text, safe=self.random.choice(["", "()'% ,".replace("%", "")]))
+        return quote(text, safe=self.random.choice(["", "()' ,"]))
 
     def _parameter(self, name: str) -> str:
         if self.random.random() < 0.1:
@@ -116,7 +134,9 @@ class Fuzzer:
             case "where":
                 return self._condition(depth=0)
             case "orderby":
-                keys = [f"{self._field()}{self.random.choice(['', ' asc', ' desc', ' up'])}" for _ in range(3)]
+                keys = [
+                    f"{self._field()}{self.random.choice(['', ' asc', ' desc', ' up'])}" for _ in range(3)
+                ]
                 return ",".join(keys[: self.random.randint(1, 3)])
             case "limit":
                 numbers = [str(self.random.choice(NUMBERS)) for _ in range(self.random.randint(1, 2))]
@@ -127,7 +147,15 @@ class Fuzzer:
         pick = self.random
         if depth < 4 and pick.random() < 0.5:
             left, right = self._condition(depth + 1), self._condition(depth + 1)
-            return pick.choice([f"({left}) AND {right}", f"{left} OR ({right})", f"NOT {left}", f"({left})", f"{left} {right}"])
+            return pick.choice(
+                [
+                    f"({left}) AND {right}",
+                    f"{left} OR ({right})",
+                    f"NOT {left}",
+                    f"({left})",
+                    f"{left} {right}",
+                ]
+            )
         operator = pick.choice(OPERATORS[:10] if pick.random() < 0.9 else OPERATORS)
         if operator.startswith("IS") and pick.random() < 0.9:
             return f"{self._field()} {operator} null"
@@ -156,10 +184,12 @@ class Fuzzer:
         value = self._value(content["schema"], "body") if pick.random() > 0.03 else self._anything()
         return json.dumps(value, ensure_ascii=pick.random() < 0.5)
 
-    def _value(self, schema: dict[str, Any], name: str, depth: int = 0) -> object:
+    def _value(self, schema: dict[str, Any], name: str, depth: int = 0) -> object:  # noqa: C901, PLR0911
         pick = self.random
         if "$ref" in schema:
-            return self._value(self.description["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]], name, depth)
+            return self._value(
+                self.description["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]], name, depth
+            )
         if depth and pick.random() < 0.12:
             return self._anything()
         if "anyOf" in schema:
@@ -177,7 +207,9 @@ class Fuzzer:
             case "object":
                 return {self._text(): self._anything() for _ in range(pick.randint(0, 3))}
             case "array":
-                return [self._value(schema.get("items", {}), name, depth + 1) for _ in range(pick.randint(0, 3))]
+                return [
+                    self._value(schema.get("items", {}), name, depth + 1) for _ in range(pick.randint(0, 3))
+                ]
             case "boolean":
                 return pick.random() < 0.5
             case "integer" | "number":
@@ -188,7 +220,7 @@ class Fuzzer:
                 return self._likely(schema, name)
         return self._anything()
 
-    def _likely(self, schema: dict[str, Any], name: str) -> object:
+    def _likely(self, schema: dict[str, Any], name: str) -> object:  # noqa: PLR0911
         pick = self.random
         if pick.random() < 0.4:
             return self._text()
@@ -220,7 +252,9 @@ class Fuzzer:
         if pick.random() < 0.1:
             headers["idempotency-key"] = pick.choice(["a", "b", "c", "", "x" * 256, "é"])
         if pick.random() < 0.1:
-            headers["content-type"] = pick.choice(["", "application/json", "multipart/form-data", "text/xml; charset=x"])
+            headers["content-type"] = pick.choice(
+                ["", "application/json", "multipart/form-data", "text/xml; charset=x"]
+            )
         if pick.random() < 0.05:
             headers["x-request-id"] = pick.choice(["a", "a b", "x" * 500])
         if pick.random() < 0.05:

@@ -1,6 +1,6 @@
 """A virtual rack, and its machines in the inventory."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -50,7 +50,7 @@ class Racked:
 
 
 @pytest.fixture
-async def racked(rack: RackThread, services: Services, admin: Api) -> AsyncIterator[Racked]:
+async def racked(rack: RackThread, services: Services, admin: Api) -> Racked:
     """Servers 1 to 4: 1 and 3 speak IPMI, 2 and 4 Redfish. All are off and without faults."""
     rack.control.reset()
     async with services.db.write() as session:
@@ -61,4 +61,4 @@ async def racked(rack: RackThread, services: Services, admin: Api) -> AsyncItera
     tools = Tools(services.db, services.vault, services.doors, services.settings)
     poller = Poller(tools, holder="tests")
     await poller.sweep()
-    yield Racked(rack, admin, poller, rack.control.last_event())
+    return Racked(rack, admin, poller, rack.control.last_event())

@@ -23,7 +23,8 @@ def main() -> int:
                 for combination, wrong in run_matrix(Bench(rack, Path(directory) / name, url), CASES):
                     total += 1
                     held += wrong is None
-                    print(f"{'ok' if wrong is None else 'WRONG':5} {name}: {combination}{'' if wrong is None else ': ' + wrong}", flush=True)
+                    verdict = "ok" if wrong is None else f"WRONG ({wrong})"
+                    print(f"{name}: {combination}: {verdict}", flush=True)
     print(f"{held} of {total} held, {time.monotonic() - started:.0f} s")
     return 0 if held == total else 1
 

@@ -119,7 +119,7 @@ class Bench:
         log = self.rack.control.log(after=before, machine=machine.name)
         done = tuple(event.action.value for event in log if event.action in JUDGED)
         allowed = {case.done}
-        if case.soft:  # asking the system is done at most once: killed between the note and the question, it is not asked
+        if case.soft:  # killed between the note that it is asked and the question, the system is never asked
             allowed.add(("powered_off",))
         assert done in allowed, f"the machine did {done} instead of {case.done}"
 

@@ -58,14 +58,16 @@ class Points:
         class ProvedEngine(Engine):
             async def _take_turn(self, task_uuid: str, turn: int) -> dict[str, Any]:
                 outcome = await super()._take_turn(task_uuid, turn)
-                points.reach("committed-wait" if outcome["seconds"] else "committed-done", f"turn after {current_step.get()}")
+                moment = "committed-wait" if outcome["seconds"] else "committed-done"
+                points.reach(moment, f"turn after {current_step.get()}")
                 return outcome
 
         return ProvedEngine
 
     def drivers(self) -> dict[str, drivers.Driver]:
         """The drivers with points after every answer of a BMC."""
-        return {name: dataclasses.replace(driver, bmc=self._bmc(driver.bmc)) for name, driver in drivers.DRIVERS.items()}
+        table = drivers.DRIVERS.items()
+        return {name: dataclasses.replace(driver, bmc=self._bmc(driver.bmc)) for name, driver in table}
 
     def _bmc(self, bmc_class: Any) -> Any:
         points = self

@@ -26,7 +26,7 @@ async def run(order: dict[str, Any]) -> dict[str, Any]:
     points = Points(order.get("kill_at"), lambda point: None if point in passed else passed.append(point))
     wrapped = {operation.name: points.operation(operation) for operation in OPERATIONS}
     app.OPERATIONS = tuple(wrapped.values())  # type: ignore[assignment]  # the crash injector
-    app.Engine = points.engine()  # type: ignore[misc]
+    app.Engine = points.engine()  # type: ignore[attr-defined]
     drivers.DRIVERS.update(points.drivers())  # type: ignore[attr-defined]  # a dict
     settings = Settings(data=Path(order["data"]), database_url=order["database_url"])
     async with app.open_services(settings, polls=False) as services:

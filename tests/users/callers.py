@@ -26,12 +26,16 @@ async def caller(services: Services, address: str = CLIENT, **settings: object) 
         yield Api(http)
 
 
-async def send(api: Api, method: str, path: str, *headers: tuple[str, str], body: str | None = None) -> httpx.Response:
+async def send(
+    api: Api, method: str, path: str, *headers: tuple[str, str], body: str | None = None
+) -> httpx.Response:
     """Send exactly these headers, which may repeat; no token is added."""
     return await api.http.request(method, path, headers=list(headers), content=body)
 
 
-async def set_age(services: Services, *, failures: timedelta | None = None, tokens: timedelta | None = None) -> None:
+async def set_age(
+    services: Services, *, failures: timedelta | None = None, tokens: timedelta | None = None
+) -> None:
     """Make refused sign-ins older, and the last use of all tokens."""
     async with services.db.write() as session:
         if failures is not None:

@@ -43,20 +43,26 @@ async def test_roles_are_understood_in_every_spelling(admin: Api) -> None:
     spellings: list[tuple[dict[str, object], str]] = [
         ({"role": "@admin"}, "[@admin]"), ({"role": "admin"}, "[@admin]"), ({"role": "ADMIN"}, "[@admin]"),
         ({"roles": ["@admin"]}, "[@admin]"), ({"roles": "[@admin]"}, "[@admin]"), ({"role": "@user"}, "[@user]"),
-        ({"role": "user"}, "[@user]"), ({"role": "level"}, "[@user]"), ({}, "[@user]"), ({"roles": ["user"]}, "[@user]"),
+        ({"role": "user"}, "[@user]"), ({"role": "level"}, "[@user]"), ({}, "[@user]"),
+        ({"roles": ["user"]}, "[@user]"),
     ]  # fmt: skip
     for number, (role, shown) in enumerate(spellings):
         made = await admin.post("/dci/v3/user", new(f"r{number}@example.com", **role))
         assert (await admin.get(f"/dci/v3/user/{made['id']}"))["roles"] == shown, role
-    for wrong in ("root", "@operator", 5, ["@admin", "@user"], [], {}):
+    wrong_roles: tuple[object, ...] = ("root", "@operator", 5, ["@admin", "@user"], [], {})
+    for wrong in wrong_roles:
         await admin.refused(400, "POST", "/dci/v3/user", new("wrong@example.com", role=wrong))
 
 
 async def test_an_account_is_edited_in_every_service(admin: Api) -> None:
     await admin.post("/dci/v3/user", new("a@example.com"))
     assert await admin.post("/dci/v3/user/2", {"full_name": "First"}) == {"id": 2}
-    assert await admin.post("/vm/v3/account/2", {"phone_number": "112", "email": "B@example.com"}) == {"id": 2}
-    assert await admin.post("/auth/v4/user/b@example.com", {"roles": ["@admin"], "vlans_per_user": 0}) == {"id": 2}
+    assert await admin.post("/vm/v3/account/2", {"phone_number": "112", "email": "B@example.com"}) == {
+        "id": 2
+    }
+    assert await admin.post("/auth/v4/user/b@example.com", {"roles": ["@admin"], "vlans_per_user": 0}) == {
+        "id": 2
+    }
     shown = await admin.get("/dci/v3/user/2")
     assert (shown["email"], shown["full_name"], shown["phone_number"]) == ("b@example.com", "First", "112")
     assert (shown["roles"], shown["vlans_per_user"]) == ("[@admin]", 0)
@@ -84,17 +90,22 @@ async def test_an_address_belongs_to_one_account(admin: Api) -> None:
 
 
 async def test_what_is_no_account_is_refused(admin: Api) -> None:
-    for changes in (
+    odd: tuple[dict[str, object], ...] = (
         {"email": "nobody"}, {"email": ""}, {"email": "a@b@c"}, {"email": "a b@example.com"}, {"email": None},
         {"email": "a" * 65 + "@example.com"}, {"password": "abc"}, {"password": ""}, {"password": "x" * 1025},
         {"password": None}, {"password": 1234}, {"vlans_per_user": -1}, {"vlans_per_user": 5000},
         {"vlans_per_user": "many"}, {"full_name": "x" * 256}, {"full_name": {}},
-    ):  # fmt: skip
-        assert (await admin.refused(400, "POST", "/dci/v3/user", new("a@example.com") | changes))["code"] == 2400, changes
+    )  # fmt: skip
+    for changes in odd:
+        assert (await admin.refused(400, "POST", "/dci/v3/user", new("a@example.com") | changes))[
+            "code"
+        ] == 2400, changes
     assert (await admin.get("/dci/v3/user"))["size"] == 1
 
 
-async def test_a_blocked_account_is_out_at_once_and_comes_back_with_a_new_session(admin: Api, customer: Api) -> None:
+async def test_a_blocked_account_is_out_at_once_and_comes_back_with_a_new_session(
+    admin: Api, customer: Api
+) -> None:
     program = customer.with_token((await customer.post("/auth/v4/token"))["token"])
     for block, unblock in [
         ("/dci/v3/user/2/block", "/dci/v3/user/2/unblock"),
@@ -160,7 +171,9 @@ async def test_two_administrators_who_remove_each_other_at_once_do_not_both_go(h
     answers = await asyncio.gather(remove(admin, 2), remove(second, 1))  # type: ignore[call-overload]
     assert [answer.is_success for answer in answers].count(True) == 1, [answer.text for answer in answers]
     assert {answer.status_code for answer in answers} <= {200, 401, 403, 409}
-    left = await (admin if answers[0].is_success else second).get("/dci/v3/user?where=role EQ '@admin' AND state EQ 'active'")
+    left = await (admin if answers[0].is_success else second).get(
+        "/dci/v3/user?where=role EQ '@admin' AND state EQ 'active'"
+    )
     assert left["size"] == 1
 
 
@@ -193,7 +206,9 @@ async def test_a_password_change_ends_all_other_sessions(admin: Api, customer: A
 
 async def test_an_administrator_cannot_change_the_password_of_another(admin: Api) -> None:
     second = await add_admin(admin)
-    assert (await admin.refused(403, "POST", "/dci/v3/user/2/password", {"password": "taken over"}))["code"] == 3001
+    assert (await admin.refused(403, "POST", "/dci/v3/user/2/password", {"password": "taken over"}))[
+        "code"
+    ] == 3001
     await admin.refused(403, "POST", "/dci/v3/user/2", {"password": "taken over"})
     assert await second.get(WHOAMI)
     assert await second.sign_in("second@example.com")
@@ -229,8 +244,13 @@ async def test_a_user_sees_and_changes_itself_only(admin: Api, customer: Api) ->
             assert (await customer.refused(404, method, path, body))["code"] == 3080, path
     assert (await customer.refused(404, "GET", "/auth/v4/user/other@example.com"))["code"] == 3080
     assert await customer.post("/dci/v3/user/2", {"full_name": "Me", "phone_number": "1"}) == {"id": 2}
-    for body in ({"role": "@admin"}, {"email": "me@example.com"}, {"vlans_per_user": 9}, {"password": "long enough"}):
-        assert (await customer.refused(403, "POST", "/dci/v3/user/2", body))["code"] == 3001, body
+    for forbidden in (
+        {"role": "@admin"},
+        {"email": "me@example.com"},
+        {"vlans_per_user": 9},
+        {"password": "long enough"},
+    ):
+        assert (await customer.refused(403, "POST", "/dci/v3/user/2", forbidden))["code"] == 3001, forbidden
     for method, path in [
         ("POST", "/dci/v3/user/2/block"), ("DELETE", "/dci/v3/user/2"), ("POST", "/auth/v4/user/2/resume"),
     ]:  # fmt: skip
@@ -252,8 +272,19 @@ async def test_public_keys_are_added_listed_and_removed(version: str, customer: 
     ])  # fmt: skip
     assert listed["list"][0]["fingerprint"].startswith("SHA256:")
     assert (await customer.refused(409, "POST", path, {"name": "again", "ssh_pub_key": KEY}))["code"] == 2409
-    for wrong in ("", "x", "ssh-ed25519", "ssh-ed25519 ===", "ssh-rsa " + KEY.split()[1], "ssh-ed25519 AAAA", 5, None):
-        assert (await customer.refused(400, "POST", path, {"name": "x", "ssh_pub_key": wrong}))["code"] == 2400, wrong
+    for wrong in (
+        "",
+        "x",
+        "ssh-ed25519",
+        "ssh-ed25519 ===",
+        "ssh-rsa " + KEY.split()[1],
+        "ssh-ed25519 AAAA",
+        5,
+        None,
+    ):
+        assert (await customer.refused(400, "POST", path, {"name": "x", "ssh_pub_key": wrong}))[
+            "code"
+        ] == 2400, wrong
     assert await customer.delete(f"{path}/1") == {"id": 1}
     assert (await customer.refused(404, "DELETE", f"{path}/1"))["code"] == 3080
 

@@ -93,7 +93,7 @@ async def _add_machines(session: AsyncSession, services: Services, rack: RackCon
         values = {
             "name": machine.name,
             "domain": f"{machine.name}.example.com",
-            "configuration": machine.configuration,
+            "configuration": _configuration(machine),
             "model": f"{machine.manufacturer} {machine.model}",
             "serial": machine.serial,
             "location_id": location.id,
@@ -113,10 +113,25 @@ async def _add_machines(session: AsyncSession, services: Services, rack: RackCon
         )
 
 
+def _configuration(machine: MachineConfig) -> str:
+    """Write the hardware as the API does: `[<n>x]<CPU>-<RAM>Gb-[<n>x]<size><kind>` (api-facts 5.1)."""
+    cpu = machine.cpu.split()[-1] if machine.cpus == 1 else f"{machine.cpus}x{machine.cpu.split()[-1]}"
+    drives: dict[str, int] = {}
+    for disk in machine.disks:
+        drive = f"{disk.size_bytes // GIGA}{_kind(disk)}"
+        drives[drive] = drives.get(drive, 0) + 1
+    shown = [f"{number}x{drive}" if number > 1 else drive for drive, number in drives.items()]
+    return "-".join([cpu, f"{machine.memory_gib}Gb", *shown])
+
+
+def _kind(disk: DiskConfig) -> str:
+    return disk.kind.value.upper().replace("NVME", "NVMe")
+
+
 def _disk(disk: DiskConfig) -> dict[str, object]:
     return {
         "name": disk.name,
-        "kind": disk.kind.value.upper().replace("NVME", "NVMe"),
+        "kind": _kind(disk),
         "size_gb": disk.size_bytes // GIGA,
         "model": disk.model,
         "serial": disk.serial,

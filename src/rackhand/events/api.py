@@ -1,7 +1,7 @@
 """Routes of the history.
 
-Users record events too, so this slice stands below them: the caller is taken from the request, where `users.auth`, which
-the application puts before these routes, has left it.
+Users record events too, so this slice stands below them: the caller is taken from the request, where `users.auth`,
+which the application puts before these routes, has left it.
 """
 
 import asyncio

@@ -156,7 +156,8 @@ class Doors:
 
     def _fingerprint(self, endpoint: Endpoint) -> bytes:
         """Name a credential without keeping it; the key lives as long as this process."""
-        return hmac.digest(self._key, f"{endpoint.generation}\0{endpoint.user}\0{endpoint.password}".encode(), hashlib.sha256)
+        credential = f"{endpoint.generation}\0{endpoint.user}\0{endpoint.password}"
+        return hmac.digest(self._key, credential.encode(), hashlib.sha256)
 
 
 class PoliteBmc:

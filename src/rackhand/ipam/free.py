@@ -5,6 +5,7 @@ Every function here is called with the lock of the network held, or takes it.
 
 from collections.abc import Iterable
 
+import structlog
 from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -13,6 +14,8 @@ from rackhand.errors import Conflict
 from rackhand.ipam import allocation
 from rackhand.ipam.allocation import Span
 from rackhand.ipam.model import Address, AddressStatus, FreeSpan, Network
+
+log = structlog.get_logger()
 
 
 async def locked_network(session: AsyncSession, network_id: int) -> Network | None:
@@ -112,6 +115,14 @@ async def rebuild_free(session: AsyncSession, network: Network) -> None:
     ]
     if rows:
         await session.execute(insert(FreeSpan), rows)
+
+
+async def repair(session: AsyncSession, network_id: int) -> None:
+    """Work out anew what is free in a network whose index called free what has a row."""
+    network = await locked_network(session, network_id)
+    if network is not None:
+        log.warning("index of free addresses repaired", ipnet=network_id)
+        await rebuild_free(session, network)
 
 
 async def end_quarantine(session: AsyncSession, network: Network, within: Span) -> None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rackhand.db import utcnow
@@ -50,6 +51,10 @@ class _Choice:
     pool_id: int | None
 
 
+class _Lost(Exception):
+    """Somebody else was faster."""
+
+
 def subject_of(address: Address, server: Server | None) -> Subject:
     """An address as the subject of an event; the owner of its server sees it."""
     return Subject("ip", address.id, address.name, server.owner_id if server else None)
@@ -67,31 +72,51 @@ async def allocate(
         choice = await _choose(session, server, wanted, viewer)
         if attempt and wanted.name is not None:
             raise Conflict(f"{choice.block} is not free.")
-        network = await free.locked_network(session, choice.network_id)
-        if network is None or not await free.take(session, network, choice.block):
+        try:
+            # A lock that was taken in vain goes with the savepoint: nobody holds one and waits for another.
+            async with session.begin_nested():
+                address = await _claim(session, server, wanted, viewer, choice)
+        except _Lost:
             continue
-        address = Address(
-            userspace_id=network.userspace_id,
-            network_id=network.id,
-            pool_id=choice.pool_id,
-            server_id=server.id,
-            name=str(choice.block),
-            key=choice.block.first_key,
-            version=choice.block.version,
-            prefix_length=network.network.max_prefixlen - (choice.block.size.bit_length() - 1),
-            domain=server.domain if not wanted.domain else wanted.domain,
-            status=AddressStatus.ALLOCATING,
-            status_info={},
-            created_at=utcnow(),
-        )
-        if not await places.is_inserted(session, address):
+        except IntegrityError:
+            await free.repair(session, choice.network_id)
             continue
         await _check_quota(session, viewer, address)
         words = f"Address {address.name} was requested for server {server.name}."
         record(session, "ip.requested", words, subject=subject_of(address, server), actor=actor,
-               data={"server": server.id, "ipnet": network.id})  # fmt: skip
+               data={"server": server.id, "ipnet": address.network_id})  # fmt: skip
         return address
     raise Conflict(f"Too many take addresses at this moment; server {server.id} got none. Try again.")
+
+
+async def _claim(
+    session: AsyncSession, server: Server, wanted: Wanted, viewer: User, choice: _Choice
+) -> Address:
+    """Take what was chosen, or what comes next in the same network, now locked; else raise `_Lost`."""
+    network = await free.locked_network(session, choice.network_id)
+    if network is None:
+        raise _Lost
+    if not await free.take(session, network, choice.block):
+        choice = await _choose(session, server, wanted, viewer)
+        if choice.network_id != network.id or not await free.take(session, network, choice.block):
+            raise _Lost
+    address = Address(
+        userspace_id=network.userspace_id,
+        network_id=network.id,
+        pool_id=choice.pool_id,
+        server_id=server.id,
+        name=str(choice.block),
+        key=choice.block.first_key,
+        version=choice.block.version,
+        prefix_length=network.network.max_prefixlen - (choice.block.size.bit_length() - 1),
+        domain=wanted.domain or server.domain,
+        status=AddressStatus.ALLOCATING,
+        status_info={},
+        created_at=utcnow(),
+    )
+    session.add(address)
+    await session.flush()
+    return address
 
 
 async def refuse_busy(session: AsyncSession, server: Server) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from rackhand.db import Base, Id
 from rackhand.hardware.interfaces import PowerState
+from rackhand.tasks.operation import Subject
 
 
 class ServerStatus(StrEnum):
@@ -45,7 +46,7 @@ class Rack(Base):
     created_at: Mapped[datetime]
 
 
-class Server(Base):
+class Server(Subject, Base):
     """A machine.
 
     `power_state` is what was seen at `power_state_at`, never a wish; `power_error` says why nothing could be seen last.
@@ -98,10 +99,6 @@ class Server(Base):
     bmc: Mapped["BmcAccess | None"] = relationship(
         lazy="raise", cascade="all, delete-orphan", passive_deletes=True
     )
-
-    def note_task(self, task_id: int) -> None:
-        """Keep the number of the last task (see `tasks.operation.Subject`)."""
-        self.last_task_id = task_id
 
     @property
     def status(self) -> ServerStatus:

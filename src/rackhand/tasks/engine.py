@@ -138,7 +138,7 @@ class Engine:
             if winner is None:
                 raise Conflict(f"{subject.name} was taken by another task this moment. Try again.") from error
             raise _busy(subject, winner) from error
-        subject.note_task(task.id)
+        subject.last_task_id = task.id
         turns.record(
             session, task, "task.queued", f"{operation.title} of {subject.name} was requested.", actor
         )
@@ -222,7 +222,7 @@ class Engine:
         if self.runs_tasks and self._workflow is not None:
             self._stopping = True
             until = monotonic() + STOP_SECONDS
-            while self._turns_running and monotonic() < until:
+            while self._turns_running and monotonic() < until:  # noqa: ASYNC110  # once per process
                 await asyncio.sleep(0.02)
             logging.getLogger("dbos").setLevel(logging.CRITICAL)  # workflows that are cut off are no errors
             await asyncio.to_thread(DBOS.destroy, destroy_registry=True, workflow_completion_timeout_sec=0)

@@ -3,10 +3,11 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped
 
 from rackhand.db import Database
 from rackhand.hardware.door import Doors
@@ -14,31 +15,19 @@ from rackhand.settings import Settings
 from rackhand.vault import Vault
 
 
-class Subject(Protocol):
-    """What a task works on."""
+class Subject:
+    """What a task works on: columns that its table must have.
 
-    @property
-    def id(self) -> int:
-        """Its number."""
+    `owner_id` is who may see its tasks, `location_id` whose workers run them; how long steps take is compared among
+    equal `model`s. `last_task_id` is kept in the row, so that lists show the last task without a search.
+    """
 
-    @property
-    def name(self) -> str:
-        """Its name, for the history."""
-
-    @property
-    def owner_id(self) -> int | None:
-        """Who may see its tasks."""
-
-    @property
-    def location_id(self) -> int:
-        """Whose workers run its tasks."""
-
-    @property
-    def model(self) -> str:
-        """Its kind: how long a step takes is compared among equals."""
-
-    def note_task(self, task_id: int) -> None:
-        """Keep the number of its last task in its row, so that lists show it without a search."""
+    id: Mapped[int]
+    name: Mapped[str]
+    owner_id: Mapped[int | None]
+    location_id: Mapped[int]
+    model: Mapped[str]
+    last_task_id: Mapped[int | None]
 
 
 S = TypeVar("S", bound=Subject)

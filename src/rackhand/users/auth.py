@@ -85,7 +85,8 @@ async def authenticate(request: Request, session: AsyncSession) -> User:
         )
     if tokens.needs_touch(token):
         if request.method in SAFE_METHODS:
-            await session.close()  # gives its connection back: readers that hold one would all wait for another
+            # Gives the connection back: readers that hold one would all wait for another.
+            await session.close()
             async with services.db.write() as writing:
                 await tokens.touch(writing, token)
         else:

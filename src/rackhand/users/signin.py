@@ -91,7 +91,8 @@ async def _remember_address(session: AsyncSession, user: User, address: str) -> 
     query = select(KnownAddress).where(KnownAddress.user_id == user.id, KnownAddress.address == address)
     known = (await session.scalars(query)).one_or_none()
     if known is None:
-        with contextlib.suppress(IntegrityError):  # of two that sign in at once from a new address, one adds it
+        # Of two that sign in at once from a new address, one adds it.
+        with contextlib.suppress(IntegrityError):
             async with session.begin_nested():
                 session.add(KnownAddress(user_id=user.id, address=address, last_seen_at=utcnow()))
     else:

@@ -1,0 +1,37 @@
+"""The measurements themselves, at small sizes: they run, find what they expect and judge. Their figures mean nothing."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.bench.figures import Figure
+
+LINES = (
+    "the same, ratio of the p50 (400 to 100)",
+    "lists per second of processor time",
+    "where owner_email EQ one, orderby name: p50",
+    "export of 300 rows in one answer: growth of memory, peak",
+    "memory of an idle server",
+    "to the answer, median",
+    "to the first packet at the BMC, median",
+    "sweep of 10 BMCs, 2 dead",
+)
+
+
+@pytest.mark.timeout(120)
+def test_bench_prints_every_figure_and_its_exit_code_tells_of_missed_targets() -> None:
+    command = [sys.executable, "-m", "tests.bench", "--quick", "--databases", "sqlite"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert [line for line in LINES if line not in done.stdout] == [], done.stdout + done.stderr
+    assert "load average" in done.stdout
+    assert done.returncode == (1 if "FAIL" in done.stdout else 0), done.stdout + done.stderr
+
+
+def test_figure_is_judged_by_its_target() -> None:
+    assert [
+        Figure("sqlite", "ratio", 1.5, "x", at_most=1.5).is_met,
+        Figure("sqlite", "export", 5.0, "s", below=5).is_met,
+        Figure("sqlite", "lists", 40.0, "/s", at_least=40).is_met,
+        Figure("sqlite", "length", 40.0, "MiB").is_met,
+    ] == [True, False, True, None]
