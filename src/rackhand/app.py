@@ -34,6 +34,8 @@ from rackhand.hardware.door import Doors
 from rackhand.http import edge, errors, idempotency
 from rackhand.http.protocol import RackhandHttpProtocol
 from rackhand.http.wire import json_response, strict_properties
+from rackhand.ipam import api as ipam_api
+from rackhand.ipam import operations as ipam_operations
 from rackhand.metrics import MeasureRequests, Metrics
 from rackhand.power import api as power_api
 from rackhand.power import operations as power_operations
@@ -53,8 +55,8 @@ from rackhand.vault import SecretUnreadable, Vault
 
 log = structlog.get_logger()
 
-OPERATIONS = (*power_operations.OPERATIONS,)
-SERVER_PARTS: tuple[ServerPart, ...] = ()
+OPERATIONS = (*power_operations.OPERATIONS, *ipam_operations.OPERATIONS)
+SERVER_PARTS: tuple[ServerPart, ...] = (ipam_api.SERVER_PART,)
 TIDY_EVERY = timedelta(hours=1)
 
 
@@ -194,6 +196,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(servers_api.router)
     app.include_router(servers_api.place_router)
     app.include_router(power_api.router)
+    app.include_router(ipam_api.router)
     app.include_router(tasks_api.router)
     app.include_router(
         events_api.stream_router, dependencies=[Depends(_user_of_stream)]

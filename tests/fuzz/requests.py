@@ -21,10 +21,10 @@ FIELDS = sorted({
 OPERATORS = ["EQ", "NE", "LT", "GT", "LE", "GE", "CP", "eq", "IS", "IS NOT", "IN", "LIKE", "", "=", "EQ EQ"]
 TEXTS = [
     "", " ", "0", "-1", "x", "%", "_", "\\", "'", '"', "';--", "null", "true", "é", "İ", "ß", "日本", "😀", "\u202e",
-    "\ufeff",    "\x7f", "\x1f", "a" * 255, "a" * 256, "%" * 60, "../../etc/passwd", "{}", "[]",
+    "\ufeff", "\x7f", "\x1f", "a" * 255, "a" * 256, "%" * 60, "../../etc/passwd", "{}", "[]",
     "1e309", "NaN", "9" * 40, "\n", "\r\n",
     "A-01", "srv-1", "ams1", "@admin", "@user", "on", "2030-01-01 00:00:00", "2030-13-45",
-    "0001-01-01", "9999-12-31 23:59:59",    "192.0.2.1", "::1", "192.0.2.0/24", "2001:db8::/64",
+    "0001-01-01", "9999-12-31 23:59:59", "192.0.2.1", "::1", "192.0.2.0/24", "2001:db8::/64",
     "00:00:5e:00:53:01", "ff:ff:ff:ff:ff:ff", "ipmi", "redfish",
     "operator@example.com", "user@example.com", "a@b", "long enough", "i9-9900K-64Gb-2x1024NVMe",
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKmTk1NqMcYuI8Gsy8WEgQeEeqMIgOUnVFPpH7lZrvXD x",

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rackhand.app import Services, open_services, run_server
 from rackhand.events.service import Actor
+from rackhand.ipam import places
 from rackhand.servers import service as servers
 from rackhand.servers.model import Location, Server
 from rackhand.settings import Settings
@@ -49,6 +50,7 @@ async def fill(services: Services, rack: RackConfig) -> None:
             return
         await _add_customer(session)
         await _add_machines(session, services, rack)
+        await _add_networks(session)
 
 
 async def _add_admin(session: AsyncSession, data: Path) -> None:
@@ -111,6 +113,19 @@ async def _add_machines(session: AsyncSession, services: Services, rack: RackCon
             vault=services.vault,
             actor=ACTOR,
         )
+
+
+async def _add_networks(session: AsyncSession) -> None:
+    """Add documentation networks (RFC 5737, RFC 3849) and a pool to take addresses from."""
+    for name, gateway in (("198.51.100.0/24", "198.51.100.1"), ("2001:db8:10::/64", "2001:db8:10::1")):
+        await places.add_network(
+            session, name=name, gateway=gateway, vlan="", note="", userspace_id=None, location_id=None, actor=ACTOR
+        )
+    pool = await places.add_pool(
+        session, name="public", note="", is_public=True, userspace_id=None, location_id=None, rack_id=None, actor=ACTOR
+    )
+    for addresses in ("198.51.100.10-198.51.100.250", "2001:db8:10::1000-2001:db8:10::ffff"):
+        await places.add_range(session, pool, addresses, actor=ACTOR)
 
 
 def _configuration(machine: MachineConfig) -> str:

@@ -139,6 +139,9 @@ class Address(Base):
         # Of two who take one address at once the second cannot be inserted.
         UniqueConstraint("userspace_id", "key"),
         Index(None, "network_id", "key"),
+        Index(None, "key"),  # lists by address
+        Index("ix_ip_address_special", "network_id", sqlite_where=text("status = 'special'"),
+              postgresql_where=text("status = 'special'")),
         Index("uq_ip_address_main", "server_id", unique=True, sqlite_where=text("is_main"),
               postgresql_where=text("is_main")),
         Index("ix_ip_address_quarantine", "network_id", "quarantined_until",

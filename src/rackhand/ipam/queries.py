@@ -220,17 +220,22 @@ async def network_page(session: AsyncSession, params: ListParams) -> Page[Networ
 
 
 async def network_counters(session: AsyncSession, networks: Sequence[Network]) -> Mapping[int, Counters]:
-    """What can be handed out of each network and what is, in two statements; nested networks count for themselves."""
+    """What can be handed out of each network and what is, in three statements; nested networks count for themselves.
+
+    What is used is what is not free, so that a full network costs no more than an empty one.
+    """
     ids = [network.id for network in networks]
-    is_special = case((Address.status == AddressStatus.SPECIAL, 1), else_=0)
-    query = (
-        select(Address.network_id, Address.version, Address.prefix_length, is_special, func.count())
-        .where(id_in(session, Address.network_id, ids))
-        .group_by(Address.network_id, Address.version, Address.prefix_length, is_special)
+    unfree, special = dict.fromkeys(ids, 0), dict.fromkeys(ids, 0)
+    free = select(FreeSpan.network_id, FreeSpan.first, FreeSpan.last)
+    for network_id, first, last in await session.execute(
+        free.where(id_in(session, FreeSpan.network_id, ids))
+    ):
+        unfree[network_id] -= allocation.span_between(first, last).size
+    kept = select(Address.network_id, Address.version, Address.prefix_length).where(
+        Address.status == AddressStatus.SPECIAL, id_in(session, Address.network_id, ids)
     )
-    used, special = dict.fromkeys(ids, 0), dict.fromkeys(ids, 0)
-    for network_id, version, prefix_length, kept, rows in await session.execute(query):
-        (special if kept else used)[network_id] += rows << (allocation.BITS[version] - prefix_length)
+    for network_id, version, prefix_length in await session.execute(kept):
+        special[network_id] += 1 << (allocation.BITS[version] - prefix_length)
     nested: dict[int, list[Span]] = {}
     children = select(Network.parent_id, Network.first, Network.last).where(
         id_in(session, Network.parent_id, ids)  # type: ignore[arg-type]  # NULL is in no list
@@ -240,7 +245,8 @@ async def network_counters(session: AsyncSession, networks: Sequence[Network]) -
     counters = {}
     for network in networks:
         usable = allocation.usable(network.network, network.gateway_address, nested.get(network.id, ()))
-        counters[network.id] = Counters(allocation.count(usable) - special[network.id], used[network.id])
+        total = allocation.count(usable) - special[network.id]
+        counters[network.id] = Counters(total, total + unfree[network.id])
     return counters
 
 

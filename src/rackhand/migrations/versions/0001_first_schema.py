@@ -68,6 +68,16 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_idempotency_key_created_at"), ["created_at"], unique=False)
 
     op.create_table(
+        "ip_userspace",
+        sa.Column("id", Id, nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("note", sa.String(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_ip_userspace")),
+        sa.UniqueConstraint("name", name=op.f("uq_ip_userspace_name")),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
         "location",
         sa.Column("id", Id, nullable=False),
         sa.Column("name", sa.String(), nullable=False),
@@ -206,6 +216,63 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_table(
+        "ip_network",
+        sa.Column("id", Id, nullable=False),
+        sa.Column("userspace_id", Id, nullable=False),
+        sa.Column("parent_id", Id, nullable=True),
+        sa.Column("cidr", sa.String(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("prefix_length", sa.Integer(), nullable=False),
+        sa.Column("first", sa.LargeBinary(), nullable=False),
+        sa.Column("last", sa.LargeBinary(), nullable=False),
+        sa.Column("gateway", sa.String(), nullable=False),
+        sa.Column("vlan", sa.String(), nullable=False),
+        sa.Column("note", sa.String(), nullable=False),
+        sa.Column("location_id", Id, nullable=True),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["location_id"],
+            ["location.id"],
+            name=op.f("fk_ip_network_location_id_location"),
+            ondelete="RESTRICT",
+        ),
+        sa.ForeignKeyConstraint(
+            ["parent_id"],
+            ["ip_network.id"],
+            name=op.f("fk_ip_network_parent_id_ip_network"),
+            ondelete="RESTRICT",
+        ),
+        sa.ForeignKeyConstraint(
+            ["userspace_id"],
+            ["ip_userspace.id"],
+            name=op.f("fk_ip_network_userspace_id_ip_userspace"),
+            ondelete="RESTRICT",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_ip_network")),
+        sa.UniqueConstraint(
+            "userspace_id",
+            "first",
+            "prefix_length",
+            name=op.f("uq_ip_network_userspace_id_first_prefix_length"),
+        ),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("ip_network", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_ip_network_location_id"), ["location_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_ip_network_parent_id"), ["parent_id"], unique=False)
+
+    op.create_table(
+        "ip_quota",
+        sa.Column("user_id", Id, nullable=False),
+        sa.Column("ipv4", sa.Integer(), nullable=False),
+        sa.Column("ipv6", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["users.id"], name=op.f("fk_ip_quota_user_id_users"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("user_id", name=op.f("pk_ip_quota")),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
         "known_address",
         sa.Column("id", Id, nullable=False),
         sa.Column("user_id", Id, nullable=False),
@@ -318,6 +385,71 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_token_user_id"), ["user_id"], unique=False)
 
     op.create_table(
+        "ip_free_span",
+        sa.Column("id", Id, nullable=False),
+        sa.Column("userspace_id", Id, nullable=False),
+        sa.Column("network_id", Id, nullable=False),
+        sa.Column("first", sa.LargeBinary(), nullable=False),
+        sa.Column("last", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["network_id"],
+            ["ip_network.id"],
+            name=op.f("fk_ip_free_span_network_id_ip_network"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["userspace_id"],
+            ["ip_userspace.id"],
+            name=op.f("fk_ip_free_span_userspace_id_ip_userspace"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_ip_free_span")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("ip_free_span", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_ip_free_span_network_id_ip_free_span_last"), ["network_id", "last"], unique=False
+        )
+        batch_op.create_index(
+            batch_op.f("ix_ip_free_span_userspace_id_ip_free_span_last"),
+            ["userspace_id", "last"],
+            unique=False,
+        )
+
+    op.create_table(
+        "ip_pool",
+        sa.Column("id", Id, nullable=False),
+        sa.Column("userspace_id", Id, nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("note", sa.String(), nullable=False),
+        sa.Column("is_public", sa.Boolean(), nullable=False),
+        sa.Column("location_id", Id, nullable=True),
+        sa.Column("rack_id", Id, nullable=True),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["location_id"],
+            ["location.id"],
+            name=op.f("fk_ip_pool_location_id_location"),
+            ondelete="RESTRICT",
+        ),
+        sa.ForeignKeyConstraint(
+            ["rack_id"], ["rack.id"], name=op.f("fk_ip_pool_rack_id_rack"), ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["userspace_id"],
+            ["ip_userspace.id"],
+            name=op.f("fk_ip_pool_userspace_id_ip_userspace"),
+            ondelete="RESTRICT",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_ip_pool")),
+        sa.UniqueConstraint("userspace_id", "name", name=op.f("uq_ip_pool_userspace_id_name")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("ip_pool", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_ip_pool_location_id"), ["location_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_ip_pool_rack_id"), ["rack_id"], unique=False)
+
+    op.create_table(
         "server",
         sa.Column("id", Id, nullable=False),
         sa.Column("name", sa.String(), nullable=False),
@@ -413,6 +545,111 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_disk_server_id"), ["server_id"], unique=False)
 
     op.create_table(
+        "ip_address",
+        sa.Column("id", Id, nullable=False),
+        sa.Column("userspace_id", Id, nullable=False),
+        sa.Column("network_id", Id, nullable=False),
+        sa.Column("pool_id", Id, nullable=True),
+        sa.Column("server_id", Id, nullable=True),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("key", sa.LargeBinary(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("prefix_length", sa.Integer(), nullable=False),
+        sa.Column("domain", sa.String(), nullable=False),
+        sa.Column("ptr", sa.String(), nullable=False),
+        sa.Column("note", sa.String(), nullable=False),
+        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("status_info", Json, nullable=False),
+        sa.Column("is_main", sa.Boolean(), nullable=False),
+        sa.Column("task_id", Id, nullable=True),
+        sa.Column("quarantined_until", UtcDateTime(), nullable=True),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["network_id"],
+            ["ip_network.id"],
+            name=op.f("fk_ip_address_network_id_ip_network"),
+            ondelete="RESTRICT",
+        ),
+        sa.ForeignKeyConstraint(
+            ["pool_id"], ["ip_pool.id"], name=op.f("fk_ip_address_pool_id_ip_pool"), ondelete="SET NULL"
+        ),
+        sa.ForeignKeyConstraint(
+            ["server_id"], ["server.id"], name=op.f("fk_ip_address_server_id_server"), ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["userspace_id"],
+            ["ip_userspace.id"],
+            name=op.f("fk_ip_address_userspace_id_ip_userspace"),
+            ondelete="RESTRICT",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_ip_address")),
+        sa.UniqueConstraint("userspace_id", "key", name=op.f("uq_ip_address_userspace_id_key")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("ip_address", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_ip_address_key"), ["key"], unique=False)
+        batch_op.create_index(
+            "ix_ip_address_moving",
+            ["task_id"],
+            unique=False,
+            sqlite_where=sa.text("task_id IS NOT NULL"),
+            postgresql_where=sa.text("task_id IS NOT NULL"),
+        )
+        batch_op.create_index(
+            batch_op.f("ix_ip_address_network_id_ip_address_key"), ["network_id", "key"], unique=False
+        )
+        batch_op.create_index(batch_op.f("ix_ip_address_pool_id"), ["pool_id"], unique=False)
+        batch_op.create_index(
+            "ix_ip_address_quarantine",
+            ["network_id", "quarantined_until"],
+            unique=False,
+            sqlite_where=sa.text("quarantined_until IS NOT NULL"),
+            postgresql_where=sa.text("quarantined_until IS NOT NULL"),
+        )
+        batch_op.create_index(batch_op.f("ix_ip_address_server_id"), ["server_id"], unique=False)
+        batch_op.create_index(
+            "ix_ip_address_special",
+            ["network_id"],
+            unique=False,
+            sqlite_where=sa.text("status = 'special'"),
+            postgresql_where=sa.text("status = 'special'"),
+        )
+        batch_op.create_index(
+            "uq_ip_address_main",
+            ["server_id"],
+            unique=True,
+            sqlite_where=sa.text("is_main"),
+            postgresql_where=sa.text("is_main"),
+        )
+
+    op.create_table(
+        "ip_range",
+        sa.Column("id", Id, nullable=False),
+        sa.Column("userspace_id", Id, nullable=False),
+        sa.Column("pool_id", Id, nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("first", sa.LargeBinary(), nullable=False),
+        sa.Column("last", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["pool_id"], ["ip_pool.id"], name=op.f("fk_ip_range_pool_id_ip_pool"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["userspace_id"],
+            ["ip_userspace.id"],
+            name=op.f("fk_ip_range_userspace_id_ip_userspace"),
+            ondelete="RESTRICT",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_ip_range")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("ip_range", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_ip_range_pool_id_ip_range_first"), ["pool_id", "first"], unique=False
+        )
+
+    op.create_table(
         "nic",
         sa.Column("id", Id, nullable=False),
         sa.Column("server_id", Id, nullable=False),
@@ -436,6 +673,35 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_nic_server_id"))
 
     op.drop_table("nic")
+    with op.batch_alter_table("ip_range", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_ip_range_pool_id_ip_range_first"))
+
+    op.drop_table("ip_range")
+    with op.batch_alter_table("ip_address", schema=None) as batch_op:
+        batch_op.drop_index(
+            "uq_ip_address_main", sqlite_where=sa.text("is_main"), postgresql_where=sa.text("is_main")
+        )
+        batch_op.drop_index(
+            "ix_ip_address_special",
+            sqlite_where=sa.text("status = 'special'"),
+            postgresql_where=sa.text("status = 'special'"),
+        )
+        batch_op.drop_index(batch_op.f("ix_ip_address_server_id"))
+        batch_op.drop_index(
+            "ix_ip_address_quarantine",
+            sqlite_where=sa.text("quarantined_until IS NOT NULL"),
+            postgresql_where=sa.text("quarantined_until IS NOT NULL"),
+        )
+        batch_op.drop_index(batch_op.f("ix_ip_address_pool_id"))
+        batch_op.drop_index(batch_op.f("ix_ip_address_network_id_ip_address_key"))
+        batch_op.drop_index(
+            "ix_ip_address_moving",
+            sqlite_where=sa.text("task_id IS NOT NULL"),
+            postgresql_where=sa.text("task_id IS NOT NULL"),
+        )
+        batch_op.drop_index(batch_op.f("ix_ip_address_key"))
+
+    op.drop_table("ip_address")
     with op.batch_alter_table("disk", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_disk_server_id"))
 
@@ -452,6 +718,16 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_server_location_id"))
 
     op.drop_table("server")
+    with op.batch_alter_table("ip_pool", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_ip_pool_rack_id"))
+        batch_op.drop_index(batch_op.f("ix_ip_pool_location_id"))
+
+    op.drop_table("ip_pool")
+    with op.batch_alter_table("ip_free_span", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_ip_free_span_userspace_id_ip_free_span_last"))
+        batch_op.drop_index(batch_op.f("ix_ip_free_span_network_id_ip_free_span_last"))
+
+    op.drop_table("ip_free_span")
     with op.batch_alter_table("token", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_token_user_id"))
         batch_op.drop_index(batch_op.f("ix_token_expires_at"))
@@ -477,6 +753,12 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_known_address_user_id"))
 
     op.drop_table("known_address")
+    op.drop_table("ip_quota")
+    with op.batch_alter_table("ip_network", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_ip_network_parent_id"))
+        batch_op.drop_index(batch_op.f("ix_ip_network_location_id"))
+
+    op.drop_table("ip_network")
     op.drop_table("worker_slot")
     op.drop_table("users")
     with op.batch_alter_table("task", schema=None) as batch_op:
@@ -508,6 +790,7 @@ def downgrade() -> None:
     op.drop_table("sign_in_failure")
     op.drop_table("poll_lease")
     op.drop_table("location")
+    op.drop_table("ip_userspace")
     with op.batch_alter_table("idempotency_key", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_idempotency_key_created_at"))
 
