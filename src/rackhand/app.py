@@ -35,7 +35,9 @@ from rackhand.http import edge, errors, idempotency
 from rackhand.http.protocol import RackhandHttpProtocol
 from rackhand.http.wire import json_response, strict_properties
 from rackhand.ipam import api as ipam_api
+from rackhand.ipam import free as ipam_free
 from rackhand.ipam import operations as ipam_operations
+from rackhand.ipam import service as ipam_service
 from rackhand.metrics import MeasureRequests, Metrics
 from rackhand.power import api as power_api
 from rackhand.power import operations as power_operations
@@ -157,6 +159,8 @@ async def _tidy(services: Services) -> None:
                 await idempotency.forget_expired(session)
                 await tokens.delete_expired(session)
                 await signin.forget_old_failures(session)
+                await ipam_service.settle(session)
+                await ipam_free.end_past_quarantines(session)
                 now = utcnow()
                 await events.delete_before(
                     session, now - timedelta(days=services.settings.event_retention_days)

@@ -1,4 +1,4 @@
-"""The measurements themselves, at small sizes: they run, find what they expect and judge. Their figures mean nothing."""
+"""The measurements themselves, at small sizes: they run, find what they expect and judge."""
 
 import subprocess
 import sys

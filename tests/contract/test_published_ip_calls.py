@@ -6,9 +6,6 @@ import httpx
 import pytest
 
 from tests.conftest import Api, server_body
-from tests.ipam.conftest import anonymous
-
-__all__ = ["anonymous"]  # until the composition root has the routes
 
 
 @pytest.fixture

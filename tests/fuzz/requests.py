@@ -10,14 +10,16 @@ from urllib.parse import quote
 from fastapi import FastAPI
 
 from rackhand.events import queries as events
+from rackhand.ipam import queries as ipam
 from rackhand.servers import queries as servers
 from rackhand.tasks import queries as tasks
 from rackhand.users import queries as users
 
-FIELDS = sorted({
-    *events.FIELDS, *servers.FIELDS, *servers.LOCATION_FIELDS, *servers.RACK_FIELDS, *tasks.FIELDS,
-    *users.FIELDS,
-})  # fmt: skip
+FIELD_TABLES = (
+    events.FIELDS, servers.FIELDS, servers.LOCATION_FIELDS, servers.RACK_FIELDS, tasks.FIELDS, users.FIELDS,
+    ipam.ADDRESS_FIELDS, ipam.NETWORK_FIELDS, ipam.POOL_FIELDS, ipam.RANGE_FIELDS, ipam.SERVER_FIELDS,
+)  # fmt: skip
+FIELDS = sorted({name for table in FIELD_TABLES for name in table})
 OPERATORS = ["EQ", "NE", "LT", "GT", "LE", "GE", "CP", "eq", "IS", "IS NOT", "IN", "LIKE", "", "=", "EQ EQ"]
 TEXTS = [
     "", " ", "0", "-1", "x", "%", "_", "\\", "'", '"', "';--", "null", "true", "é", "İ", "ß", "日本", "😀", "\u202e",
@@ -28,7 +30,7 @@ TEXTS = [
     "00:00:5e:00:53:01", "ff:ff:ff:ff:ff:ff", "ipmi", "redfish",
     "operator@example.com", "user@example.com", "a@b", "long enough", "i9-9900K-64Gb-2x1024NVMe",
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKmTk1NqMcYuI8Gsy8WEgQeEeqMIgOUnVFPpH7lZrvXD x",
-    "name,configuration,rack,unit,nics\na,b,A-01,1,00:00:5e:00:53:07\n'x", "name\n\x00",
+    "name,configuration,rack,unit,nics\na,b,A-01,1,00:00:5e:00:53:07\n'x", 'name\n"a', "name\n\x00",
 ]  # fmt: skip
 NUMBERS: list[int | float] = [
     0, 1, 2, 3, 4, 5, -1, 42, 100, 255, 65535, 65536, 2**31 - 1, 2**31, 2**32, 2**53, 2**63 - 1, 2**63,
@@ -190,7 +192,7 @@ class Fuzzer:
             return self._value(
                 self.description["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]], name, depth
             )
-        if depth and pick.random() < 0.12:
+        if depth and pick.random() < 0.07:
             return self._anything()
         if "anyOf" in schema:
             return self._value(pick.choice(schema["anyOf"]), name, depth)
@@ -222,8 +224,18 @@ class Fuzzer:
 
     def _likely(self, schema: dict[str, Any], name: str) -> object:  # noqa: PLR0911
         pick = self.random
-        if pick.random() < 0.4:
+        if pick.random() < 0.2:
             return self._text()
+        if name in {"ip_name", "gateway", "name"} and pick.random() < 0.4:
+            host = f"192.0.2.{pick.randint(0, 40)}"
+            return pick.choice(
+                [
+                    host,
+                    f"{host}-192.0.2.{pick.randint(0, 255)}",
+                    f"{host}/{pick.randint(20, 32)}",
+                    "2001:db8::/56",
+                ]
+            )
         if "mac" in name:
             return f"00:00:5e:00:53:{pick.randint(0, 20):02x}"
         if "email" in name:

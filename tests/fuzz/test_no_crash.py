@@ -72,6 +72,10 @@ class Callers:
             await admin.post(
                 "/dci/v3/server", server_body(number, bmc={**bmc, "port": number}, rack=1, unit=number)
             )
+        await admin.post("/ip/v3/ipnet", {"name": "192.0.2.0/24", "gateway": "192.0.2.1"})
+        await admin.post("/ip/v3/ippool", {"name": "public"})
+        await admin.post("/ip/v3/ippool/1/range", {"name": "192.0.2.10-192.0.2.20"})
+        await admin.post("/dci/v3/server/1/ip", {"ip_pool": 1})
         await admin.post("/dci/v3/server/1/owner", {"owner": 2})
         await admin.post("/dci/v3/server/1/power_on")
 

@@ -51,9 +51,9 @@ IS_AVAILABLE = and_(
     ~Server.maintenance,
     Server.quarantine_reason.is_(None),
     Server.diagnostics_error.is_(None),
-    ~exists().where(
-        Task.id == Server.last_task_id, Task.status.not_in((TaskStatus.SUCCEEDED, TaskStatus.CANCELLED))
-    ),
+    ~exists()
+    .where(Task.id == Server.last_task_id, Task.status.not_in((TaskStatus.SUCCEEDED, TaskStatus.CANCELLED)))
+    .correlate_except(Task),  # the list joins `task` too
 )
 
 
