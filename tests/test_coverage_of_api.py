@@ -41,7 +41,8 @@ USERS_OWN = {("POST", "/auth/v4/token")}
 
 # Keys of every body, so that no call is refused for what it lacks; calls ignore what they do not know.
 BODY = {
-    "name": "192.0.2.77", "domain": "x.example.com", "email": "x@example.com", "password": "long enough", "old_password": PASSWORD, "key": "x",
+    "name": "192.0.2.77", "domain": "x.example.com",
+    "email": "x@example.com", "password": "long enough", "old_password": PASSWORD, "key": "x",
     "ssh_pub_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKmTk1NqMcYuI8Gsy8WEgQeEeqMIgOUnVFPpH7lZrvXD", "owner": 2,
     "value": True, "reason": "x", "mac": "00:00:5e:00:53:99", "driver": "ipmi", "host": "192.0.2.9",
 }  # fmt: skip
