@@ -68,7 +68,9 @@ async def test_a_system_that_does_not_shut_down_is_switched_off_after_the_bound(
     racked.rack.control.fault_on(racked.name(IPMI), "ignore_soft_off")
     await racked.api.finished((await racked.api.post(f"/dci/v3/server/{IPMI}/power_on"))["task"])
     racked.rack.control.wait_for(racked.name(IPMI), lambda view: view.phase == "running")
-    task = (await racked.api.post(f"/dci/v3/server/{IPMI}/power_off", {"soft": True, "hard_after": 2}))["task"]
+    task = (await racked.api.post(f"/dci/v3/server/{IPMI}/power_off", {"soft": True, "hard_after": 2}))[
+        "task"
+    ]
     assert (await racked.api.finished(task))["steps"][0]["message"] == "still on after 2 s"
     assert racked.done(IPMI)[-1] == "powered_off"
 
@@ -149,7 +151,9 @@ async def test_a_change_that_somebody_else_made_is_seen_and_told(racked: Racked)
     racked.rack.control.wait_for(racked.name(REDFISH), lambda view: view.power == "on")
     await racked.poller.sweep()
     assert await racked.power(REDFISH) == "on"
-    events = await racked.api.get("/dci/v3/event?where=kind EQ 'server.power_seen' AND subject.id EQ 2&orderby=id desc")
+    events = await racked.api.get(
+        "/dci/v3/event?where=kind EQ 'server.power_seen' AND subject.id EQ 2&orderby=id desc"
+    )
     assert events["list"][0]["data"] == {"from": "off", "to": "on"}
 
 

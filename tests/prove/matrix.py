@@ -96,8 +96,14 @@ class Bench:
         if case.soft:  # an operating system that runs, and can be asked
             control.wait_for(machine.name, lambda view: view.phase == "running")
 
-    def _process(self, case: Case | None, machine: MachineConfig, *, kill_at: str | None) -> dict[str, object]:
-        order: dict[str, object] = {"data": str(self.data), "database_url": self.database_url, "kill_at": kill_at}
+    def _process(
+        self, case: Case | None, machine: MachineConfig, *, kill_at: str | None
+    ) -> dict[str, object]:
+        order: dict[str, object] = {
+            "data": str(self.data),
+            "database_url": self.database_url,
+            "kill_at": kill_at,
+        }
         if case is not None:
             number = [each.name for each in self.rack.config.machines].index(machine.name) + 1
             order |= {"operation": case.operation, "soft": case.soft, "server": number}

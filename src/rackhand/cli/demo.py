@@ -119,10 +119,24 @@ async def _add_networks(session: AsyncSession) -> None:
     """Add documentation networks (RFC 5737, RFC 3849) and a pool to take addresses from."""
     for name, gateway in (("198.51.100.0/24", "198.51.100.1"), ("2001:db8:10::/64", "2001:db8:10::1")):
         await places.add_network(
-            session, name=name, gateway=gateway, vlan="", note="", userspace_id=None, location_id=None, actor=ACTOR
+            session,
+            name=name,
+            gateway=gateway,
+            vlan="",
+            note="",
+            userspace_id=None,
+            location_id=None,
+            actor=ACTOR,
         )
     pool = await places.add_pool(
-        session, name="public", note="", is_public=True, userspace_id=None, location_id=None, rack_id=None, actor=ACTOR
+        session,
+        name="public",
+        note="",
+        is_public=True,
+        userspace_id=None,
+        location_id=None,
+        rack_id=None,
+        actor=ACTOR,
     )
     for addresses in ("198.51.100.10-198.51.100.250", "2001:db8:10::1000-2001:db8:10::ffff"):
         await places.add_range(session, pool, addresses, actor=ACTOR)
