@@ -6,7 +6,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := freeipmi-tools ipmitool openipmi postgresql curl jq python3-venv
 TOOLS := ipmipower ipmitool ipmi_sim jq curl
 
-.PHONY: help setup demo test check bench prove docs clean
+.PHONY: help setup demo test check fuzz bench prove docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,7 +34,10 @@ demo: setup ## Start a virtual rack, the product and sample data (RESET=1 starts
 	@exec $(BIN)/rackhand demo $(if $(RESET),--reset)
 
 test: setup ## Run the whole test suite, on SQLite and on a PostgreSQL that it starts itself
-	$(BIN)/python -m pytest tests -n 4 --dist loadfile
+	$(BIN)/python -m pytest tests -n 2 --dist loadfile --ignore=tests/bench --ignore=tests/fuzz
+
+fuzz: setup ## Send made-up requests to every route (RACKHAND_FUZZ_EXAMPLES says how many)
+	$(BIN)/python -m pytest tests/fuzz --timeout=0
 
 check: setup ## Format, lint, types, imports
 	$(BIN)/ruff format --check src tests

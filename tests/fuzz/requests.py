@@ -1,6 +1,7 @@
 """Requests that nobody has thought of: half sensible, half not, the same ones for the same seed."""
 
 import json
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -75,6 +76,7 @@ class Fuzzer:
     random: Random
     description: dict[str, Any]
     calls: list[tuple[str, str, dict[str, Any]]] = field(init=False)
+    _known_ids: deque[int] = field(default_factory=lambda: deque(range(1, 9), maxlen=24))
 
     @classmethod
     def of(cls, app: FastAPI, seed: int) -> "Fuzzer":
@@ -88,6 +90,11 @@ class Fuzzer:
             for method, call in item.items()
             if not path.endswith("/stream")
         ]
+
+    def note(self, answer: object) -> None:
+        """Remember the number of what a call has made: later requests name it."""
+        if isinstance(answer, dict) and type(answer.get("id")) is int:
+            self._known_ids.append(answer["id"])
 
     def request(self) -> FuzzedRequest:
         """The next one."""
@@ -110,7 +117,7 @@ class Fuzzer:
 
     def _segment(self, name: str) -> str:
         if self.random.random() < 0.75:
-            return str(self.random.randint(1, 8))
+            return str(self._number())
         if name == "user" and self.random.random() < 0.5:
             return quote(self.random.choice(["operator@example.com", "user@example.com", "a@b"]), safe="")
         return quote(str(self.random.choice([*TEXTS, *NUMBERS])), safe="") or "x"
@@ -215,7 +222,7 @@ class Fuzzer:
             case "boolean":
                 return pick.random() < 0.5
             case "integer" | "number":
-                return pick.randint(0, 8) if pick.random() < 0.8 else pick.choice(NUMBERS)
+                return self._number() if pick.random() < 0.8 else pick.choice(NUMBERS)
             case "null":
                 return None
             case "string":
@@ -247,6 +254,9 @@ class Fuzzer:
         if "password" in name:
             return pick.choice(["long enough", "correct horse"])
         return pick.choice([*schema.get("examples", ()), f"{name}-{pick.randint(1, 9)}"])
+
+    def _number(self) -> int:
+        return self.random.choice([self.random.randint(0, 8), self.random.choice(self._known_ids)])
 
     def _anything(self) -> object:
         pick = self.random
