@@ -11,7 +11,7 @@ from tests.bench.databases import NAMES, opened
 from tests.bench.figures import Report, heading, machine
 
 PARTS = ("lists", "idle", "power", "sweep")
-QUICK = lists.Sizes(few=100, many=400, usual=200, export=300, requests=12)
+QUICK = lists.Sizes(few=100, many=400, usual=400, export=400, requests=12)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

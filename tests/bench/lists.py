@@ -54,28 +54,34 @@ def _stocked(backend: Backend, folder: Path, rows: int) -> Iterator[Stocked]:
 
 
 def measure(report: Report, backend: Backend, folder: Path, sizes: Sizes) -> None:
-    """All figures of lists on one database."""
-    measure_growth(report, backend, folder, sizes)
-    measure_usual(report, backend, folder, sizes)
-    measure_export(report, backend, folder, sizes)
+    """All figures of lists on one database; of each size there is one server, up to the end."""
+    with contextlib.ExitStack() as stack:
+        servers: dict[int, Stocked] = {}
+        for rows in (sizes.few, sizes.many):
+            servers[rows] = stack.enter_context(_stocked(backend, folder, rows))
+        measure_growth(report, backend, servers[sizes.few], servers[sizes.many], requests=sizes.requests)
+        for rows in (sizes.usual, sizes.export):
+            if rows not in servers:
+                servers[rows] = stack.enter_context(_stocked(backend, folder, rows))
+        measure_usual(report, backend, servers[sizes.usual], requests=sizes.requests)
+        measure_export(report, backend, servers[sizes.export])
 
 
-def measure_growth(report: Report, backend: Backend, folder: Path, sizes: Sizes) -> None:
+def measure_growth(report: Report, backend: Backend, few: Stocked, many: Stocked, *, requests: int) -> None:
     """Compare two inventories in one run, turn by turn: what else the machine does then hits both."""
-    with _stocked(backend, folder, sizes.few) as few, _stocked(backend, folder, sizes.many) as many:
-        times: dict[int, list[float]] = {few.rows: [], many.rows: []}
-        _warm_up(few, many)
-        for turn in range(sizes.requests):
-            for stocked in (few, many) if turn % 2 else (many, few):
-                times[stocked.rows].append(stocked.client.timed(PAGE))
-        for rows, seconds in times.items():
-            report.add(Figure(backend.name, f"list of 100 full rows of {rows:,}: p50", p50(seconds), "ms"))
-        ratio = p50(times[many.rows]) / p50(times[few.rows])
-        words = f"the same, ratio of the p50 ({many.rows:,} to {few.rows:,})"
-        report.add(Figure(backend.name, words, ratio, "x", at_most=1.5))
+    times: dict[int, list[float]] = {few.rows: [], many.rows: []}
+    _warm_up(few, many)
+    for turn in range(requests):
+        for stocked in (few, many) if turn % 2 else (many, few):
+            times[stocked.rows].append(stocked.client.timed(PAGE))
+    for rows, seconds in times.items():
+        report.add(Figure(backend.name, f"list of 100 full rows of {rows:,}: p50", p50(seconds), "ms"))
+    ratio = p50(times[many.rows]) / p50(times[few.rows])
+    words = f"the same, ratio of the p50 ({many.rows:,} to {few.rows:,})"
+    report.add(Figure(backend.name, words, ratio, "x", at_most=1.5))
 
 
-def measure_usual(report: Report, backend: Backend, folder: Path, sizes: Sizes) -> None:
+def measure_usual(report: Report, backend: Backend, stocked: Stocked, *, requests: int) -> None:
     """One client that asks again and again: by its clock, and by the processor time that this takes.
 
     Processor time, of the server and of the database's processes together, is what "on one core" means: it does
@@ -88,56 +94,52 @@ def measure_usual(report: Report, backend: Backend, folder: Path, sizes: Sizes) 
         "where owner_email EQ one, orderby name": _page(where),
         "where owner_email IS null, orderby name": _page(where | {"where": "(owner_email IS null)"}),
         "orderby name": _page({"limit": 100, "orderby": "name"}),
-        "the last page": _page({"limit": f"{sizes.usual - 100},100"}),
+        "the last page": _page({"limit": f"{stocked.rows - 100},100"}),
     }
-    with _stocked(backend, folder, sizes.usual) as stocked:
-        _warm_up(stocked)
-        cpu = _processor_time(backend, stocked.served)
-        before, started = cpu(), time.perf_counter()
-        seconds = [stocked.client.timed(PAGE) for _ in range(2 * sizes.requests)]
-        spent, passed = cpu() - before, time.perf_counter() - started
-        words = f"list of 100 full rows of {stocked.rows:,}"
-        report.add(
-            Figure(
-                backend.name,
-                f"{words}: lists per second of processor time",
-                len(seconds) / spent,
-                "/s",
-                at_least=40,
-            ),
-            Figure(backend.name, f"{words}: lists per second, one client", len(seconds) / passed, "/s"),
-        )
-        for name, page in pages.items():
-            for _ in range(3):
-                stocked.client.get(page)
-            some = (
-                seconds if page == PAGE else [stocked.client.timed(page) for _ in range(sizes.requests // 3)]
-            )
-            report.add(Figure(backend.name, f"{words}{', ' + name if name else ''}: p50", p50(some), "ms"))
+    _warm_up(stocked)
+    cpu = _processor_time(backend, stocked.served)
+    before, started = cpu(), time.perf_counter()
+    seconds = [stocked.client.timed(PAGE) for _ in range(2 * requests)]
+    spent, passed = cpu() - before, time.perf_counter() - started
+    words = f"list of 100 full rows of {stocked.rows:,}"
+    report.add(
+        Figure(
+            backend.name,
+            f"{words}: lists per second of processor time",
+            len(seconds) / spent,
+            "/s",
+            at_least=40,
+        ),
+        Figure(backend.name, f"{words}: lists per second, one client", len(seconds) / passed, "/s"),
+    )
+    for name, page in pages.items():
+        for _ in range(3):
+            stocked.client.get(page)
+        some = seconds if page == PAGE else [stocked.client.timed(page) for _ in range(requests // 3)]
+        report.add(Figure(backend.name, f"{words}{', ' + name if name else ''}: p50", p50(some), "ms"))
 
 
-def measure_export(report: Report, backend: Backend, folder: Path, sizes: Sizes) -> None:
+def measure_export(report: Report, backend: Backend, stocked: Stocked) -> None:
     """Everything in one answer.
 
     Memory is the peak during the export, against what a server holds that has answered some lists.
     """
-    with _stocked(backend, folder, sizes.export) as stocked:
-        _warm_up(stocked)
-        served = stocked.served
-        served.forget_peak()
-        before, started = served.memory(), time.perf_counter()
-        content = stocked.client.get(SERVER)
-        seconds = time.perf_counter() - started
-        grown = served.memory("VmHWM") - before
-        answer = json.loads(content)
-        if (len(answer["list"]), answer["size"]) != (stocked.rows, stocked.rows):
-            raise RuntimeError(f"The export is wrong: {len(answer['list'])} rows of {answer['size']}.")
-        words = f"export of {stocked.rows:,} rows in one answer"
-        report.add(
-            Figure(backend.name, words, seconds, "s", below=5),
-            Figure(backend.name, f"{words}: its length", len(content) / MIB, "MiB"),
-            Figure(backend.name, f"{words}: growth of memory, peak", grown / MIB, "MiB", below=100),
-        )
+    _warm_up(stocked)
+    served = stocked.served
+    served.forget_peak()
+    before, started = served.memory(), time.perf_counter()
+    content = stocked.client.get(SERVER)
+    seconds = time.perf_counter() - started
+    grown = served.memory("VmHWM") - before
+    answer = json.loads(content)
+    if (len(answer["list"]), answer["size"]) != (stocked.rows, stocked.rows):
+        raise RuntimeError(f"The export is wrong: {len(answer['list'])} rows of {answer['size']}.")
+    words = f"export of {stocked.rows:,} rows in one answer"
+    report.add(
+        Figure(backend.name, words, seconds, "s", below=5),
+        Figure(backend.name, f"{words}: its length", len(content) / MIB, "MiB"),
+        Figure(backend.name, f"{words}: growth of memory, peak", grown / MIB, "MiB", below=100),
+    )
 
 
 def measure_idle(report: Report, backend: Backend, folder: Path, *, settle: float) -> None:

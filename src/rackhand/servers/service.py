@@ -357,7 +357,8 @@ async def _check_place(session: AsyncSession, server: Server) -> None:
         if server.unit is not None:
             raise Invalid("unit: say the rack as well.")
         return
-    rack = await session.get(Rack, server.rack_id)
+    with session.no_autoflush:  # what clashes is caught where it is saved
+        rack = await session.get(Rack, server.rack_id)
     if rack is None:
         raise NotFound(f"There is no rack {server.rack_id}.")
     if rack.location_id != server.location_id:
