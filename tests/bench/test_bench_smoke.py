@@ -14,7 +14,6 @@ LINES = {
         "where owner_email EQ one, orderby name: p50",
         "export of 400 rows in one answer: growth of memory, peak",
     ],
-    "idle": ["memory of an idle server"],
     "power": ["to the answer, median", "to the first packet at the BMC, median"],
     "sweep": ["sweep of 10 BMCs, 2 dead"],
 }
