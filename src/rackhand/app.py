@@ -27,6 +27,7 @@ from starlette.types import Receive, Scope, Send
 import rackhand
 from rackhand import vault as vaults
 from rackhand.db import Database, utcnow
+from rackhand.errors import Unauthenticated
 from rackhand.events import api as events_api
 from rackhand.events import service as events
 from rackhand.events.stream import EventHub
@@ -83,10 +84,14 @@ class Services:
             self.poller.read_soon(server_id)
 
     async def identify(self, request: Request, session: AsyncSession) -> str:
-        """Name the caller for idempotency keys; calls that need no session are told apart by address."""
-        if "/public/" in request.url.path or request.url.path.endswith("/auth_by_key"):
+        """Name the caller for idempotency keys: the user, else the address.
+
+        What is stored for an address was answered without a session, so nobody gets an answer that needs one.
+        """
+        try:
+            return f"user {(await auth.authenticate(request, session)).id}"
+        except Unauthenticated:
             return f"address {auth.client_address(request)}"
-        return f"user {(await auth.authenticate(request, session)).id}"
 
 
 @asynccontextmanager
@@ -168,7 +173,7 @@ async def _tidy(services: Services) -> None:
                 kept = now - timedelta(days=services.settings.task_retention_days)
                 forgotten = await engines.forget_finished(session, kept)
             await engines.forget_workflows(forgotten)
-        except Exception:
+        except Exception:  # a supervisor: the next round tries again
             log.exception("tidying failed")
         await asyncio.sleep(TIDY_EVERY.total_seconds())
 
@@ -202,9 +207,8 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(power_api.router)
     app.include_router(ipam_api.router)
     app.include_router(tasks_api.router)
-    app.include_router(
-        events_api.stream_router, dependencies=[Depends(_user_of_stream)]
-    )  # before `event/{id}`
+    # Before `event/{id}`, which would take it.
+    app.include_router(events_api.stream_router, dependencies=[Depends(_user_of_stream)])
     app.include_router(events_api.router, dependencies=[Depends(auth.current_user)])
     _add_product_routes(app, services)
     # From the inside out: see http/edge.py.

@@ -48,10 +48,6 @@ class Vault:
             ) from error
         return opened.decode()
 
-    def is_current(self, sealed: str) -> bool:
-        """Whether *sealed* was made with the first key of the ring."""
-        return sealed.partition(":")[0] == next(iter(self.keys))
-
     def rotated(self) -> Self:
         """A ring with a fresh first key that still opens everything."""
         return type(self)({secrets.token_hex(4): secrets.token_bytes(KEY_BYTES), **self.keys})

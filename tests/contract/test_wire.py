@@ -332,6 +332,17 @@ async def test_of_requests_that_arrive_together_one_does_the_work(admin: Api) ->
     assert (await admin.get("/dci/v3/user"))["size"] == 2
 
 
+async def test_a_stored_answer_is_for_the_one_who_got_it(admin: Api, customer: Api) -> None:
+    for path, body in [
+        ("/ip/v3/userspace/public/ippool", {"name": "spare"}),
+        ("/dci/v3/location", {"name": "ams2"}),
+    ]:
+        await admin.post(path, body, idempotency_key=path)
+        await admin.with_token(None).refused(401, "POST", path, body, idempotency_key=path)
+        await admin.with_token("0" * 24).refused(401, "POST", path, body, idempotency_key=path)
+        await customer.refused(403, "POST", path, body, idempotency_key=path)
+
+
 async def test_a_key_is_forgotten_after_a_day(
     admin: Api, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:

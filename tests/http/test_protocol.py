@@ -70,9 +70,9 @@ def _serve(served: ASGIApp = app, **options: Any) -> Iterator[int]:
     listener.close()
 
 
-@pytest.fixture(scope="module", params=["asyncio", "uvloop"])
-def port(request: pytest.FixtureRequest) -> Iterator[int]:
-    yield from _serve(loop=request.param)
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    yield from _serve()
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
 from rackhand.errors import Invalid, UnknownProperty
-from rackhand.http.where import MAX_CONDITIONS, MAX_DEPTH, MAX_SUBQUERIES, MAX_TEXT, Pattern, compile_where
+from rackhand.http.where import MAX_SUBQUERIES, Pattern, compile_where
+from rackhand.http.where_syntax import MAX_CONDITIONS, MAX_DEPTH, MAX_TEXT
 from tests.http.things import FIELDS, NOON, POWER_WORDS, ROWS, STATUS_WORDS, Given, Thing
 
 Truth = bool | None

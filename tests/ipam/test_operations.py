@@ -32,7 +32,6 @@ def context(services: Services, operation: Operation[Any], address_id: int) -> S
         attempt=1,
         params=operation.params.model_validate({"address_id": address_id}),
         deadline_at=utcnow(),
-        is_last_call=False,
         signals={},
         memo={},
         write_memo=nothing,

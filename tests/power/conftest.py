@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from rackhand.app import Services
+from rackhand.cli.demo import bmc_access
 from rackhand.events.service import SYSTEM
 from rackhand.power.poller import Poller
 from rackhand.servers import service
@@ -13,7 +14,7 @@ from rackhand.sim.demo import demo_rack
 from rackhand.sim.rack import RackThread
 from rackhand.tasks.operation import Tools
 from tests.conftest import Api
-from tests.prove.matrix import JUDGED, bmc_of
+from tests.prove.matrix import JUDGED
 
 TIME_SCALE = 30.0
 
@@ -56,7 +57,7 @@ async def racked(rack: RackThread, services: Services, admin: Api) -> Racked:
     async with services.db.write() as session:
         for machine in rack.config.machines:
             values = {"name": machine.name, "configuration": "x-64Gb-1x960SSD", "is_new": False}
-            bmc = bmc_of(machine)
+            bmc = bmc_access(machine)
             await service.add_server(session, values=values, bmc=bmc, vault=services.vault, actor=SYSTEM)
     tools = Tools(services.db, services.vault, services.doors, services.settings)
     poller = Poller(tools, holder="tests")

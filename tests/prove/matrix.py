@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rackhand.app import open_services
+from rackhand.cli.demo import bmc_access
 from rackhand.events.service import SYSTEM
 from rackhand.servers import service
 from rackhand.settings import Settings
@@ -62,7 +63,7 @@ class Bench:
             await service.add_location(session, name="ams1", notes="", actor=SYSTEM)
             for machine in self.rack.config.machines:
                 values = {"name": machine.name, "is_new": False}
-                bmc = bmc_of(machine)
+                bmc = bmc_access(machine)
                 await service.add_server(session, values=values, bmc=bmc, vault=services.vault, actor=SYSTEM)
 
     def points_of(self, case: Case, machine: MachineConfig) -> list[str]:
@@ -128,18 +129,6 @@ class Bench:
         if case.soft:  # killed between the note that it is asked and the question, the system is never asked
             allowed.add(("powered_off",))
         assert done in allowed, f"the machine did {done} instead of {case.done}"
-
-
-def bmc_of(machine: MachineConfig) -> dict[str, object]:
-    """The access to a machine's BMC as the service takes it."""
-    return {
-        "driver": machine.bmc.kind.value,
-        "host": machine.bmc.host,
-        "port": machine.bmc.port,
-        "user": machine.bmc.user,
-        "password": machine.bmc.password,
-        "settings": {"scheme": "http"} if machine.bmc.kind.value == "redfish" else {},
-    }
 
 
 def run_matrix(bench: Bench, cases: tuple[Case, ...]) -> Iterator[tuple[str, str | None]]:

@@ -176,3 +176,34 @@ async def test_a_page_costs_the_same_statements_whatever_its_size(admin: Api, se
             )
         )
     assert counts[0] == counts[1] <= 8
+
+
+async def test_the_mac_address_of_another_server_is_a_conflict_in_a_rack_too(admin: Api) -> None:
+    await admin.post("/dci/v3/rack", {"name": "A-01"})
+    for number in (1, 2):
+        await admin.post("/dci/v3/server", server_body(number, rack=1, unit=number))
+    taken = {"mac": "00:00:5e:00:53:02"}
+    for path, body in (("/dci/v3/server/1/nic", taken), ("/dci/v3/server/1", {"nics": [taken]})):
+        assert "MAC" in (await admin.refused(409, "POST", path, body))["msg"], path
+    assert [nic["mac"] for nic in (await admin.get("/dci/v3/server/1"))["nics"]] == ["00:00:5e:00:53:01"]
+
+
+async def test_a_busy_server_is_given_to_nobody(admin: Api, customer: Api) -> None:
+    bmc = {"driver": "redfish", "host": "192.0.2.1", "settings": {"scheme": "http"}}
+    await admin.post("/dci/v3/server", server_body(1, bmc=bmc))
+    task = (await admin.post("/dci/v3/server/1/power_on"))["task"]
+    error = await admin.refused(409, "POST", "/dci/v3/server/1/owner", {"owner": 2})
+    assert (error["code"], error["value"]["task"]) == (2423, task)
+    assert await admin.post(f"/dci/v3/server/1/operation/{task}/cancel") == {"id": 1, "task": task}
+    await admin.refused(404, "POST", f"/dci/v3/server/2/operation/{task}/cancel")
+    await admin.finished(task, timeout=60)
+    await admin.post("/dci/v3/server/1/owner", {"owner": 2})
+
+
+async def test_available_servers_are_found_on_every_page(admin: Api) -> None:
+    for number in (1, 2):
+        await admin.post("/dci/v3/server", server_body(number))
+    await admin.post("/dci/v3/server/1/owner", {"owner": 1})
+    for page in ("", "&limit=5", "&orderby=is_available&limit=0,1"):
+        found = await admin.get(f"/dci/v3/server?where=is_available EQ true{page}")
+        assert ([row["id"] for row in found["list"]], found["size"]) == ([2], 1), page

@@ -107,16 +107,16 @@ class Bench:
             task = (await session.scalars(select(Task))).one()
             await self.engine.cancel(session, task, actor=SYSTEM)
 
-    async def until(self, holds: Callable[[Task], bool], *, timeout: float = 15) -> Task:
+    async def until(self, holds: Callable[[Task], bool], task_id: int = 1, *, timeout: float = 15) -> Task:
         for _ in range(int(timeout / 0.05)):
-            task = await self.task()
+            task = await self.task(task_id)
             if holds(task):
                 return task
             await asyncio.sleep(0.05)
         raise AssertionError(f"{task.status} at {task.position}: {[step.status for step in task.steps]}")
 
-    async def over(self) -> Task:
-        return await self.until(lambda task: not task.is_active)
+    async def over(self, task_id: int = 1) -> Task:
+        return await self.until(lambda task: not task.is_active, task_id)
 
     async def restart(self) -> None:
         """Stop as a process would that ends; begin again as the next one."""
@@ -339,7 +339,7 @@ async def test_finished_tasks_are_forgotten_after_their_time_but_the_last_of_a_s
         async with bench.tools.db.write() as session:
             task = (await session.scalars(select(Task).order_by(Task.id.desc()).limit(1))).one()
             await bench.engine.signal(session, task, "hello", "")
-        assert await bench.engine.finished(task.uuid, timeout=15)
+        await bench.over(task.id)
     first = (await bench.task(1)).uuid
     async with bench.tools.db.write() as session:
         assert await forget_finished(session, utcnow() - timedelta(days=1)) == []

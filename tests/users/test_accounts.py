@@ -177,6 +177,13 @@ async def test_two_administrators_who_remove_each_other_at_once_do_not_both_go(h
     assert left["size"] == 1
 
 
+async def test_a_blank_role_leaves_the_role_as_it_is(admin: Api) -> None:
+    await add_admin(admin)
+    for body in ({"role": ""}, {"roles": [""]}, {"role": None}):
+        await admin.post("/dci/v3/user/2", body)
+        assert (await admin.get("/dci/v3/user/2"))["roles"] == "[@admin]"
+
+
 async def test_losing_the_role_ends_sessions(admin: Api) -> None:
     second = await add_admin(admin)
     await admin.post("/dci/v3/user/2", {"role": "@user"})

@@ -109,7 +109,7 @@ async def _add_machines(session: AsyncSession, services: Services, rack: RackCon
             values=values,
             nics=[{"mac": nic.mac, "name": nic.name, "speed_mbit": nic.speed_mbit} for nic in machine.nics],
             disks=[_disk(disk) for disk in machine.disks],
-            bmc=_bmc(machine),
+            bmc=bmc_access(machine),
             vault=services.vault,
             actor=ACTOR,
         )
@@ -167,7 +167,8 @@ def _disk(disk: DiskConfig) -> dict[str, object]:
     }
 
 
-def _bmc(machine: MachineConfig) -> dict[str, object]:
+def bmc_access(machine: MachineConfig) -> dict[str, object]:
+    """How the BMC of a virtual machine is reached, as the inventory takes it."""
     return {
         "driver": machine.bmc.kind.value,
         "host": machine.bmc.host,

@@ -40,7 +40,7 @@ class Viewer(Protocol):
         """Whether everything may be seen."""
 
 
-def scope_of(request: Request) -> int | None:
+async def scope_of(request: Request) -> int | None:
     """The user whose events may be seen; None means all."""
     viewer: Viewer = request.state.user
     return None if viewer.is_admin else viewer.id

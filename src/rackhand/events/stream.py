@@ -58,7 +58,7 @@ class EventHub:
                 else:
                     newest, seen = await self._look()
                     self._knows_newest.set()
-            except Exception:
+            except Exception:  # a supervisor: listeners are served again when the database is back
                 log.exception("events cannot be read")
             await asyncio.sleep(POLL_SECONDS)
 

@@ -44,13 +44,6 @@ class BootMode(StrEnum):
     UEFI = "uefi"
 
 
-class AdminStatus(StrEnum):
-    """Wanted state of a switch port."""
-
-    UP = "up"
-    DOWN = "down"
-
-
 @dataclass(frozen=True)
 class Endpoint:
     """Where a device listens and how to sign in; the password never shows in a repr.

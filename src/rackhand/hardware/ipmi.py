@@ -370,7 +370,7 @@ def ipmipower_config(endpoint: Endpoint) -> str:
 
 def parse_boot_flags(data: bytes) -> BootOverride:
     """Read the answer to Get System Boot Options for parameter 5: version, parameter, flags, device, more."""
-    if len(data) < 4 or not data[2] & FLAG_VALID:  # noqa: PLR2004
+    if len(data) < 4 or not data[2] & FLAG_VALID:  # noqa: PLR2004  # IPMI 2.0, table 28-14
         return BootOverride(BootDevice.NONE)
     code = data[3] >> 2 & 0x0F
     device = {number: device for device, number in BOOT_CODES.items()} | {REMOTE_CDROM: BootDevice.CDROM}

@@ -238,7 +238,7 @@ class RedfishBmc:
         for attempt in range(3):
             current = await self._signed("GET", path)
             etag = current.headers.get("ETag") or _text(self._checked(current), "@odata.etag")
-            if attempt == 2:  # noqa: PLR2004
+            if attempt == 2:  # noqa: PLR2004  # the second try is the last
                 etag = etag.removeprefix("W/")
             response = await self._signed(
                 "PATCH", path, json=change, headers={"If-Match": etag} if etag else {}

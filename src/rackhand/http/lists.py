@@ -52,7 +52,7 @@ class OrderKey:
     descending: bool = False
 
 
-def list_params(
+async def list_params(
     request: Request,
     where: Annotated[
         str,

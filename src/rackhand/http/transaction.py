@@ -19,7 +19,7 @@ class HasTransactions(Protocol):
     vault: Vault
 
     async def identify(self, request: Request, session: AsyncSession) -> str:
-        """Name the caller for idempotency keys; raise `Unauthenticated` when there is none."""
+        """Name the caller for idempotency keys, signed in or not."""
 
 
 class TransactionRoute(APIRoute):
@@ -47,7 +47,7 @@ class TransactionRoute(APIRoute):
         return transact
 
 
-def request_session(request: Request) -> AsyncSession:
+async def request_session(request: Request) -> AsyncSession:
     """The transaction of this request."""
     session: AsyncSession = request.state.session
     return session

@@ -1,6 +1,6 @@
 """The filter language of lists: `where=(owner_email IS null) AND is_new EQ false` becomes an SQL condition.
 
-What is published of the language is in api-facts 3.1; `where.lark` is its grammar. Odd facts that shape
+What is published of the language is in api-facts 3.1; `where_syntax.py` reads it. Odd facts that shape
 this module:
 
 - NULL satisfies neither EQ nor NE nor IN, as in SQL. For CP it is the empty string: a client collects used
@@ -13,18 +13,14 @@ Both databases give the same rows: letters are folded in CP for ASCII only, and 
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from enum import Enum, StrEnum
-from functools import cache
-from importlib import resources
+from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, assert_never
 
-from lark import Lark, Token, Transformer
-from lark.exceptions import UnexpectedInput, VisitError
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -49,10 +45,8 @@ from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.sql.functions import FunctionElement
 
 from rackhand.errors import Invalid, UnknownProperty
+from rackhand.http.where_syntax import Condition, Group, Literal, Node, Operator, parse
 
-MAX_TEXT = 64 * 1024
-MAX_DEPTH = 100
-MAX_CONDITIONS = 1000  # each value of an IN is one
 MAX_SUBQUERIES = 100  # conditions on fields with `through`; for SQLite their cost is quadratic
 MAX_PATTERN = 50_000  # bytes; SQLite raises an error for longer ones
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
@@ -106,24 +100,6 @@ class Field:
 
 
 Fields = Mapping[str, Field]
-
-
-class Operator(StrEnum):
-    """What stands between a field and a value."""
-
-    EQ = "EQ"
-    NE = "NE"
-    LT = "LT"
-    LE = "LE"
-    GT = "GT"
-    GE = "GE"
-    CP = "CP"
-    IN = "IN"
-    NULL = "IS null"
-
-
-NAMES = {"NEQ": Operator.NE}
-VALUES = {"STRING", "NUMBER", "TRUE", "FALSE", "NULL"}
 ORDERED = {Operator.LT, Operator.LE, Operator.GT, Operator.GE}
 
 
@@ -134,173 +110,12 @@ def compile_where(text: str, fields: Fields) -> ColumnElement[bool]:
     """
     if not text.strip():
         return true()
-    size = len(_utf8(text, "where"))
-    if size > MAX_TEXT:
-        raise Invalid(f"where: {size} bytes are too many, {MAX_TEXT} are the most.")
-    piece = _compile(_normal(_parse(text), negated=False), fields)
+    piece = _compile(parse(text), fields)
     if piece.stack > MAX_STACK:
         raise Invalid("where: AND and OR are nested too deep in each other.")
     if piece.subqueries > MAX_SUBQUERIES:
         raise Invalid(f"where: more than {MAX_SUBQUERIES} conditions on fields with many values per row.")
     return piece.condition
-
-
-def _utf8(text: str, where: str) -> bytes:
-    if "\0" in text:
-        raise Invalid(f"{where}: the character U+0000 is not allowed.")
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise Invalid(f"{where}: character {error.start + 1} is half of a surrogate pair.") from error
-
-
-# --- text to tree
-
-
-@dataclass(frozen=True, slots=True)
-class Literal:
-    """A value as written: `spelling` has its escapes still in it."""
-
-    spelling: str
-    is_null: bool = False
-
-    @property
-    def plain(self) -> str:
-        """The value without its escapes."""
-        return re.sub(r"\\(.)", r"\1", self.spelling, flags=re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """`field operator values`."""
-
-    field: str
-    operator: Operator
-    values: tuple[Literal, ...] = ()
-    negated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Negation:
-    """NOT *part*."""
-
-    part: "Node"
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Parts that are joined by AND (`every`) or by OR."""
-
-    every: bool
-    parts: "tuple[Node, ...]"
-
-
-Node = Condition | Negation | Group
-
-
-class _Build(Transformer[Token, Node]):
-    """Makes the tree while Lark parses, so that depth costs no recursion."""
-
-    def either(self, parts: list[Node]) -> Node:
-        return Group(every=False, parts=tuple(parts))
-
-    def both(self, parts: list[Node]) -> Node:
-        return Group(every=True, parts=tuple(parts))
-
-    def negation(self, parts: list[Node]) -> Node:
-        return Negation(parts[0])
-
-    def comparison(self, tokens: list[Token]) -> Node:
-        field, operator, value = tokens
-        name = operator.upper()
-        return Condition(str(field), NAMES.get(name) or Operator(name), (_literal(value),))
-
-    def membership(self, tokens: list[Token]) -> Node:
-        field, *values = tokens
-        return Condition(str(field), Operator.IN, tuple(_literal(value) for value in values))
-
-    def is_null(self, tokens: list[Token]) -> Node:
-        return Condition(str(tokens[0]), Operator.NULL)
-
-    def is_not_null(self, tokens: list[Token]) -> Node:
-        return Condition(str(tokens[0]), Operator.NULL, negated=True)
-
-
-def _literal(token: Token) -> Literal:
-    if token.type == "STRING":
-        return Literal(token[1:-1])
-    return Literal(str(token).lower(), is_null=token.type == "NULL")
-
-
-class _Limits:
-    """Refuses what is too much while the text is still being read."""
-
-    always_accept = ()
-
-    def process(self, tokens: Iterator[Token]) -> Iterator[Token]:
-        """Count parentheses, NOTs and conditions."""
-        nots, open_, conditions = 0, [0], 0
-        for token in tokens:
-            if token.type == "_NOT":
-                nots += 1
-            elif token.type == "_OPEN":
-                open_.append(nots)
-                nots = 0
-            else:
-                nots = 0
-                if token.type == "_CLOSE" and len(open_) > 1:
-                    open_.pop()
-                conditions += token.type in VALUES
-            if len(open_) - 1 + sum(open_) + nots > MAX_DEPTH:
-                raise Invalid(f"where: nested more than {MAX_DEPTH} deep.")
-            if conditions > MAX_CONDITIONS:
-                raise Invalid(f"where: more than {MAX_CONDITIONS} conditions.")
-            yield token
-
-
-@cache
-def _parser() -> Lark:
-    grammar = resources.files("rackhand.http").joinpath("where.lark").read_text("utf-8")
-    return Lark(grammar, parser="lalr", transformer=_Build(), postlex=_Limits())
-
-
-def _parse(text: str) -> Node:
-    try:
-        tree: Any = _parser().parse(text)
-    except VisitError as error:
-        raise error.orig_exc from error
-    except UnexpectedInput as error:
-        raise Invalid(_explain(error, text)) from error
-    node: Node = tree
-    return node
-
-
-def _explain(error: UnexpectedInput, text: str) -> str:
-    token: Token | None = getattr(error, "token", None)
-    at = error.pos_in_stream if token is None else token.start_pos
-    if at is None or at >= len(text) or (token is not None and token.type == "$END"):
-        return "where: the text ends too early. Example: (owner_email IS null) AND id EQ 5"
-    return f"where: not understood from character {at + 1} on: {text[at : at + 20]!r}."
-
-
-# --- tree to SQL
-
-
-def _normal(node: Node, *, negated: bool) -> Condition | Group:
-    """Move NOT to the conditions and join groups of one kind; De Morgan's laws hold for NULL as well."""
-    if isinstance(node, Condition):
-        return replace(node, negated=node.negated != negated)
-    if isinstance(node, Negation):
-        return _normal(node.part, negated=not negated)
-    every = node.every != negated
-    parts: list[Node] = []
-    for part in node.parts:
-        found = _normal(part, negated=negated)
-        if isinstance(found, Group) and found.every == every:
-            parts.extend(found.parts)
-        else:
-            parts.append(found)
-    return Group(every, tuple(parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +135,7 @@ class _Parenthesis(Grouping[bool]):
 def _compile(node: Node, fields: Fields) -> _Piece:
     if isinstance(node, Condition):
         return _Piece(_condition(node, fields), 0, int(fields[node.field].through is not None))
-    assert isinstance(node, Group)  # noqa: S101  # `_normal` leaves no other
+    assert isinstance(node, Group)  # noqa: S101  # `parse` leaves no other
     pieces = sorted((_compile(part, fields) for part in node.parts), key=lambda piece: -piece.stack)
     stack = max(piece.stack + (1 if at == 0 else 3) for at, piece in enumerate(pieces))
     condition = _join(and_ if node.every else or_, [piece.condition for piece in pieces])

@@ -4,7 +4,7 @@ Left is the word on the wire, right is ours. Sources: `api-facts` parts 4, 5.1, 
 as a guess is one here too.
 """
 
-# `level` is the placeholder of the published example for adding a user; it means the role with the fewest rights.
+# `level` is what the published example for adding a user sends; it means the role with the fewest rights.
 ROLES = {
     "@admin": "@admin",
     "admin": "@admin",

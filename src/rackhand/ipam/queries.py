@@ -470,7 +470,7 @@ async def _free_spans(
 
 
 def _free() -> Select[FreeSpan]:
-    """Free spans as they are now, not as this session saw them before it waited for a lock."""
+    """Free spans as they are now, not as this transaction saw them before it waited for a lock."""
     return select(FreeSpan).execution_options(populate_existing=True)
 
 

@@ -28,7 +28,7 @@ class PowerBody(Body):
     hard_after: int = Field(SOFT_OFF_SECONDS, ge=1, le=1800, examples=[60])
 
 
-def _poller(request: Request) -> Poller | None:
+async def _poller(request: Request) -> Poller | None:
     poller: Poller | None = request.app.state.services.poller
     return poller
 

@@ -38,7 +38,6 @@ class Poller:
         self._location_id = location_id
         self._soon: set[int] = set()
         self._asked = asyncio.Event()
-        self.swept_at: float = 0.0
 
     def read_soon(self, server_id: int) -> None:
         """Have a server read in a moment, out of turn."""
@@ -58,7 +57,6 @@ class Poller:
                 if await self._hold_lease():
                     await self.sweep(part=turn)
                     turn = 0 if turn is None else (turn + 1) % SLICES
-                    self.swept_at = asyncio.get_running_loop().time()
                 else:
                     turn = None
             except Exception:

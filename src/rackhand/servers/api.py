@@ -13,7 +13,7 @@ from rackhand.events.queries import last_notify
 from rackhand.hardware.drivers import DRIVERS, setting_fields
 from rackhand.http.lists import ListParams, list_params
 from rackhand.http.transaction import Session, TransactionRoute
-from rackhand.http.wire import Body, IdAnswer, ListAnswer, ObjectId, json_response, list_response, wire_time
+from rackhand.http.wire import IdAnswer, ListAnswer, ObjectId, json_response, list_response, wire_time
 from rackhand.servers import bulk, queries, service
 from rackhand.servers.model import Nic
 from rackhand.servers.schemas import (
@@ -47,12 +47,12 @@ Params = Annotated[ListParams, Depends(list_params)]
 USER_MAY_EDIT = {"notes", "domain"}
 
 
-def _vault(request: Request) -> Vault:
+async def _vault(request: Request) -> Vault:
     vault: Vault = request.app.state.services.vault
     return vault
 
 
-def _parts(request: Request) -> tuple[queries.ServerPart, ...]:
+async def _parts(request: Request) -> tuple[queries.ServerPart, ...]:
     parts: tuple[queries.ServerPart, ...] = request.app.state.services.server_parts
     return parts
 
@@ -402,19 +402,3 @@ async def delete_rack(id: ObjectId, session: Session, _admin: Admin, actor: Curr
     """Delete an empty rack."""
     await service.delete_row(session, await queries.rack_by_id(session, id), actor=actor)
     return IdAnswer(id=id)
-
-
-@router.post("/server/{id}/operation/{task_id}/cancel")
-async def cancel_operation(
-    request: Request, id: ObjectId, task_id: ObjectId, session: Session, viewer: CurrentUser, actor: CurrentActor,
-    _body: Body | None = None,
-) -> IdAnswer:  # fmt: skip
-    """Stop the running operation of a server; the same as `task/{id}/abort`."""
-    from rackhand.tasks import queries as task_queries
-
-    server = await queries.by_id(session, id, visible_to=viewer)
-    task = await task_queries.by_id(session, task_id, visible_to=viewer)
-    if (task.subject_kind, task.subject_id) != (service.SUBJECT, server.id):
-        raise NotFound(f"Server {id} has no task {task_id}.")
-    await request.app.state.services.engine.cancel(session, task, actor=actor)
-    return IdAnswer(id=server.id)

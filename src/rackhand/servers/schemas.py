@@ -62,12 +62,6 @@ class BmcBody(Body):
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
-class RackRef(Body):
-    """A rack as it stands in a server's row."""
-
-    id: BodyId
-
-
 def _rack(value: object) -> object:
     """`3`, `{"id": 3}` and null."""
     return value.get("id") if isinstance(value, dict) else value

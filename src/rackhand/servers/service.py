@@ -73,14 +73,14 @@ async def edit_server(
     """Change what is given in *values*; lists replace what was there."""
     changes = {name: value for name, value in values.items() if getattr(server, name) != value}
     hard = set(changes) - {"notes", "domain", "is_protected", "barcode"}
-    if (hard or nics is not None) and changes.get("is_protected") is not False:
+    if (hard or nics is not None or disks is not None) and changes.get("is_protected") is not False:
         refuse_protected(server, "changes")
     if "location_id" in changes:
         await _location_for(session, changes["location_id"], None)
     for name, value in changes.items():
         setattr(server, name, value)
     if nics is not None:
-        server.nics = _merge(server.nics, [Nic(**nic) for nic in nics], key="mac")
+        server.nics = _merge(server.nics, nics)
         changes["nics"] = [nic.mac for nic in server.nics]
     if disks is not None:
         server.disks = [Disk(**disk) for disk in disks]
@@ -99,17 +99,14 @@ async def edit_server(
         )
 
 
-def _merge(old: Sequence[Nic], new: Sequence[Nic], *, key: str) -> list[Nic]:
-    """Keep the rows that stay, so that what refers to them stays too."""
-    kept = {getattr(nic, key): nic for nic in old}
+def _merge(old: Sequence[Nic], new: Sequence[Mapping[str, Any]]) -> list[Nic]:
+    """Keep the rows whose MAC address stays, so that what refers to them stays too."""
+    kept = {nic.mac: nic for nic in old}
     merged = []
-    for nic in new:
-        known = kept.get(getattr(nic, key))
-        if known is None:
-            merged.append(nic)
-        else:
-            known.name, known.speed_mbit = nic.name, nic.speed_mbit
-            merged.append(known)
+    for given in new:
+        nic = kept.get(given["mac"]) or Nic(mac=given["mac"])
+        nic.name, nic.speed_mbit = given["name"], given["speed_mbit"]
+        merged.append(nic)
     return merged
 
 
@@ -149,6 +146,8 @@ async def give_owner(session: AsyncSession, server: Server, owner_id: int, *, ac
         raise Conflict(f"Account {owner.email} is blocked and cannot be given a server.")
     if server.quarantine_reason is not None:
         raise Conflict(f"Server {server.id} is quarantined: {server.quarantine_reason}")
+    if server.owner_id is None:
+        await refuse_busy(session, server)  # what runs was asked for by somebody else
     taken = await session.execute(
         update(Server)
         .where(Server.id == server.id, or_(Server.owner_id.is_(None), Server.owner_id == owner_id))

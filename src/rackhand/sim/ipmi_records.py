@@ -37,11 +37,6 @@ def raw(reading: Reading, value: float) -> int:
     return max(0, min(255, round(value / CODINGS[reading.kind].step)))
 
 
-def limits_mask(reading: Reading) -> int:
-    """Return which thresholds the sensor has."""
-    return LOWER_LIMITS if reading.kind is SensorKind.FAN else UPPER_LIMITS
-
-
 def limits(reading: Reading) -> bytes:
     """Return the mask and the thresholds in the order of Get Sensor Thresholds: lower ones first."""
     warning, critical = raw(reading, reading.warning), raw(reading, reading.critical)

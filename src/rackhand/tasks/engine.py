@@ -80,7 +80,6 @@ class Engine:
         self._walking: set[str] = set()
         self._turns_running = 0
         self._stopping = False
-        self._finished: dict[str, asyncio.Event] = {}
         self._slots = asyncio.Semaphore(MAX_RUNNING_STEPS)
         self._client: DBOSClient | None = None
         self._workflow: Callable[[str, int], Coroutine[Any, Any, None]] | None = None
@@ -164,19 +163,6 @@ class Engine:
                 actor,
             )
         after_commit(session, partial(self._wake, task.uuid))
-
-    async def finished(self, task_uuid: str, *, timeout: float) -> bool:
-        """Wait until a task is over; the row is the truth, this is for tests and the command line."""
-        until = monotonic() + timeout
-        while monotonic() < until:
-            async with self._db.read() as session:
-                status = await session.scalar(select(Task.status).where(Task.uuid == task_uuid))
-            if status not in ACTIVE:
-                return True
-            done = self._finished.setdefault(task_uuid, asyncio.Event())
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(done.wait(), min(0.2, timeout))
-        return False
 
     # --- the process
 
@@ -370,8 +356,6 @@ class Engine:
                 turn += 1
         finally:
             self._walking.discard(task_uuid)
-            if (done := self._finished.pop(task_uuid, None)) is not None:
-                done.set()
 
     async def _take_turn(self, task_uuid: str, turn: int) -> dict[str, Any]:
         while True:
@@ -428,7 +412,6 @@ class Engine:
             attempt=call.row.attempts,
             params=None,
             deadline_at=deadline,
-            is_last_call=utcnow() >= deadline,
             signals=task.signals,
             memo=dict(task.memo),
             write_memo=partial(self._write_memo, task.id, task.turn),

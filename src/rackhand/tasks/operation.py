@@ -84,7 +84,6 @@ class StepContext:
     attempt: int
     params: Any
     deadline_at: datetime
-    is_last_call: bool
     signals: Mapping[str, Any]
     memo: dict[str, Any]
     write_memo: Callable[[dict[str, Any]], Awaitable[None]] = field(repr=False)

@@ -1,6 +1,6 @@
 """Reading tasks, their steps, and how long steps normally take."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median, quantiles
 
@@ -13,7 +13,7 @@ from rackhand.errors import NotFound
 from rackhand.http import words
 from rackhand.http.lists import ListParams, Page, fetch_page
 from rackhand.http.where import Field, FieldKind, Fields
-from rackhand.tasks.model import StepDuration, Task, TaskStep
+from rackhand.tasks.model import StepDuration, Task
 from rackhand.users.model import User
 
 SAMPLES = 200
@@ -65,20 +65,6 @@ async def by_id(session: AsyncSession, task_id: int, *, visible_to: User) -> Tas
     if task is None:
         raise NotFound(f"There is no task {task_id}.")
     return task
-
-
-async def steps_of(session: AsyncSession, task_ids: Sequence[int]) -> dict[int, list[TaskStep]]:
-    """Steps of several tasks, in order."""
-    steps: dict[int, list[TaskStep]] = {}
-    if task_ids:
-        query = (
-            select(TaskStep)
-            .where(TaskStep.task_id.in_(task_ids))
-            .order_by(TaskStep.task_id, TaskStep.position)
-        )
-        for step in await session.scalars(query):
-            steps.setdefault(step.task_id, []).append(step)
-    return steps
 
 
 async def normal_durations(session: AsyncSession, tasks: Iterable[Task]) -> dict[StepKey, NormalDuration]:

@@ -213,9 +213,11 @@ async def show_token_ttl(session: Session, _admin: Admin) -> Response:
 async def change_password_by_token(
     request: Request, token: str, session: Session, body: ChangePassword
 ) -> IdAnswer:
-    """Set the password of the account that a single-use key or a session belongs to (invitation, first sign-in)."""
-    found = await tokens.find(session, token)
-    user = found.user if found else await tokens.use_login_key(session, token)
+    """Set the password of the account that a single-use key belongs to (invitation, first sign-in).
+
+    A session is no such key: whoever stole one could keep the account.
+    """
+    user = await tokens.use_login_key(session, token)
     actor = Actor(user.id, user.email, client_address(request), request_id(request))
     await service.set_password(session, user, body.password.get_secret_value(), actor=actor)
     return IdAnswer(id=user.id)

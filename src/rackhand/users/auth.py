@@ -141,7 +141,7 @@ async def admin(user: CurrentUser) -> User:
 Admin = Annotated[User, Depends(admin)]
 
 
-def actor(request: Request, user: CurrentUser) -> Actor:
+async def actor(request: Request, user: CurrentUser) -> Actor:
     """Who acts, for events and tasks."""
     return Actor(user.id, user.email, client_address(request), request_id(request))
 

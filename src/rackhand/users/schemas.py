@@ -40,6 +40,11 @@ def _first(value: object) -> object:
     return value.strip("[]") if isinstance(value, str) else value
 
 
+def _unless_blank(value: object) -> object:
+    """A blank role leaves the role as it is: it must not make an administrator a user."""
+    return None if _first(value) == "" else value
+
+
 RoleWord = Annotated[str, StringConstraints(max_length=40), BeforeValidator(_first), AfterValidator(_role)]
 
 
@@ -102,7 +107,9 @@ class EditUser(Body):
     full_name: Text | None = None
     password: Password | None = None
     phone_number: Text | None = None
-    role: RoleWord | None = Field(None, validation_alias=AliasChoices("role", "roles"))
+    role: Annotated[RoleWord | None, BeforeValidator(_unless_blank)] = Field(
+        None, validation_alias=AliasChoices("role", "roles")
+    )
     vlans_per_user: int | None = Field(None, ge=0, le=MAX_VLANS)
 
 
