@@ -54,6 +54,7 @@ from rackhand.tasks.engine import HEARTBEAT_SECONDS, Engine
 from rackhand.tasks.operation import Tools
 from rackhand.users import api as users_api
 from rackhand.users import auth, signin, tokens
+from rackhand.users.model import User
 from rackhand.vault import SecretUnreadable, Vault
 
 log = structlog.get_logger()
@@ -83,13 +84,17 @@ class Services:
         if self.poller is not None:
             self.poller.read_soon(server_id)
 
+    async def authenticate(self, request: Request, session: AsyncSession) -> User:
+        """Find who asks; raise `Unauthenticated` for nobody (for slices that stand below `users`)."""
+        return await auth.authenticate(request, session)
+
     async def identify(self, request: Request, session: AsyncSession) -> str:
         """Name the caller for idempotency keys: the user, else the address.
 
         What is stored for an address was answered without a session, so nobody gets an answer that needs one.
         """
         try:
-            return f"user {(await auth.authenticate(request, session)).id}"
+            return f"user {(await self.authenticate(request, session)).id}"
         except Unauthenticated:
             return f"address {auth.client_address(request)}"
 

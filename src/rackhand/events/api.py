@@ -135,7 +135,7 @@ async def _may_stay(request: Request) -> bool:
     request.state.user = None  # asks for it anew
     try:
         async with services.db.read() as session:
-            await services.identify(request, session)
+            await services.authenticate(request, session)
     except Unauthenticated:
         return False
     return True
