@@ -1,6 +1,7 @@
 """What every test can ask for: both databases, the composed product, a client that signs in."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import event
 
 from rackhand.app import Services, create_app, open_services
 from rackhand.events.service import SYSTEM
@@ -141,6 +143,24 @@ async def customer(admin: Api) -> Api:
     body = {"email": "customer@example.com", "password": PASSWORD, "role": "@user"}
     await admin.post("/dci/v3/user", body)
     return await admin.sign_in("customer@example.com")
+
+
+@contextlib.contextmanager
+def statements(services: Services) -> Iterator[list[str]]:
+    """Give the list that all queries of this task go to; what loops in the background ask is not among them."""
+    seen: list[str] = []
+    task = asyncio.current_task()
+
+    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        if asyncio.current_task() is task and statement.lstrip().upper().startswith(("SELECT", "WITH")):
+            seen.append(statement)
+
+    engine = services.db.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
 
 
 def server_body(number: int, **changes: Any) -> dict[str, Any]:

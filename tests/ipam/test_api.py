@@ -2,19 +2,17 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import select, update
 
 from rackhand.app import Services
 from rackhand.db import utcnow
 from rackhand.ipam import allocation, service
 from rackhand.ipam.model import Address, FreeSpan, Network
-from tests.conftest import Api, server_body
+from tests.conftest import Api, server_body, statements
 
 
 @pytest.fixture
@@ -60,22 +58,6 @@ async def free_spans_are_right(services: Services) -> bool:
             found = sorted(row.span for row in rows)
             assert found == wanted, (network.cidr, found, wanted)
     return True
-
-
-@asynccontextmanager
-async def statements(services: Services) -> AsyncIterator[list[str]]:
-    """The SELECTs that are sent meanwhile."""
-    seen: list[str] = []
-
-    def note(_c: object, _cursor: object, statement: str, *_more: object) -> None:
-        if statement.lstrip().upper().startswith(("SELECT", "WITH")):
-            seen.append(statement)
-
-    event.listen(services.db.engine.sync_engine, "before_cursor_execute", note)
-    try:
-        yield seen
-    finally:
-        event.remove(services.db.engine.sync_engine, "before_cursor_execute", note)
 
 
 # --- which address
@@ -578,7 +560,7 @@ async def test_lists_cost_the_same_statements_whatever_their_size(site: Api, ser
     for path, most in [("dci/v3/ip", 6), ("ip/v3/ipnet", 7), ("ip/v3/ippool", 8), ("dci/v3/server", 10)]:
         counts = []
         for limit in (1, 12):
-            async with statements(services) as seen:
+            with statements(services) as seen:
                 await site.get(f"/{path}?limit={limit}")
             counts.append(len(seen))
         assert counts[0] == counts[1] <= most, (path, counts)

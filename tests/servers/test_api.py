@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from rackhand.app import Services
-from tests.conftest import PASSWORD, Api, server_body
+from tests.conftest import PASSWORD, Api, server_body, statements
 
 
 async def test_second_owner_is_refused_and_the_same_owner_is_not(admin: Api, customer: Api) -> None:
@@ -156,25 +156,13 @@ async def test_names_units_macs_and_bmc_addresses_are_unique(admin: Api) -> None
 
 
 async def test_a_page_costs_the_same_statements_whatever_its_size(admin: Api, services: Services) -> None:
-    from sqlalchemy import event
-
     for number in range(1, 41):
         await admin.post("/dci/v3/server", server_body(number))
     counts = []
     for limit in (1, 40):
-        seen: list[str] = []
-
-        def note(_c: object, _cursor: object, statement: str, *_more: object, seen: list[str] = seen) -> None:
-            seen.append(statement)
-
-        event.listen(services.db.engine.sync_engine, "before_cursor_execute", note)
-        await admin.get(f"/dci/v3/server?limit={limit}")
-        event.remove(services.db.engine.sync_engine, "before_cursor_execute", note)
-        counts.append(
-            len(
-                [statement for statement in seen if statement.lstrip().upper().startswith(("SELECT", "WITH"))]
-            )
-        )
+        with statements(services) as seen:
+            await admin.get(f"/dci/v3/server?limit={limit}")
+        counts.append(len(seen))
     assert counts[0] == counts[1] <= 8
 
 
