@@ -3,11 +3,12 @@
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
 from rackhand.app import Services
 from rackhand.errors import Conflict, NotFound
@@ -107,6 +108,40 @@ async def test_a_storm_of_changes_keeps_the_books_right(admin: Api, services: Se
     assert {row.name for row in rows if row.server_id} == {
         name for name, number in storm.given.items() if number
     }
+
+
+async def test_a_network_is_deleted_under_the_lock_of_the_parent_that_it_has_by_then(
+    admin: Api, services: Services
+) -> None:
+    for name in ("192.0.2.0/24", "192.0.2.8/29"):
+        await admin.post("/ip/v3/ipnet", {"name": name})
+    locked: list[object] = []
+
+    def note(_connection: object, _cursor: object, statement: str, params: object, *_more: object) -> None:
+        if (
+            "FOR NO KEY UPDATE" in statement
+            and "FROM ip_network" in statement
+            and isinstance(params, Mapping)
+        ):
+            locked.extend(params.values())
+
+    async def delete() -> None:
+        async with services.db.write() as session:
+            await places.delete_network(session, 2, actor=SYSTEM)
+
+    async with services.db.write() as nesting:
+        await places.add_network(
+            nesting, name="192.0.2.0/28", gateway=None, vlan="", note="", userspace_id=None, location_id=None,
+            actor=SYSTEM,
+        )  # fmt: skip
+        event.listen(services.db.engine.sync_engine, "before_cursor_execute", note)
+        deletion = asyncio.create_task(delete())
+        await asyncio.sleep(0.05)
+    await deletion
+    event.remove(services.db.engine.sync_engine, "before_cursor_execute", note)
+    assert await free_spans_are_right(services)
+    if not services.db.is_sqlite:  # where only one writes at a time
+        assert locked == [3, 2]
 
 
 async def test_an_index_that_is_wrong_is_repaired_and_gives_nothing_twice(

@@ -151,11 +151,13 @@ async def edit_network(
 
 async def delete_network(session: AsyncSession, network_id: int, *, actor: Actor) -> None:
     """Delete a network without addresses of servers; what was nested in it moves to the network around it."""
-    network = await queries.network_by_id(session, network_id)
-    await _locked_userspace(session, network.userspace_id)
-    if network.parent_id is not None:
-        await free.locked_network(session, network.parent_id)
-    if await free.locked_network(session, network_id) is None:
+    userspace_id = (await queries.network_by_id(session, network_id)).userspace_id
+    await _locked_userspace(session, userspace_id)
+    # Only now does nobody else nest networks: the parent read before may be another one.
+    parent_id = await session.scalar(select(Network.parent_id).where(Network.id == network_id))
+    parent = await free.locked_network(session, parent_id) if parent_id is not None else None
+    network = await free.locked_network(session, network_id)
+    if network is None:
         raise NotFound(f"There is no network {network_id}.")
     query = select(Address.name, Address.server_id).where(
         Address.network_id == network_id, Address.server_id.is_not(None)
@@ -165,11 +167,8 @@ async def delete_network(session: AsyncSession, network_id: int, *, actor: Actor
         raise Conflict(
             f"Network {network.cidr} is in use: {used.name} is an address of server {used.server_id}."
         )
-    parent = await session.get(Network, network.parent_id) if network.parent_id is not None else None
-    await session.execute(
-        update(Network).where(Network.parent_id == network_id).values(parent_id=network.parent_id)
-    )
-    rest = update(Address).where(Address.network_id == network_id).values(network_id=network.parent_id)
+    await session.execute(update(Network).where(Network.parent_id == network_id).values(parent_id=parent_id))
+    rest = update(Address).where(Address.network_id == network_id).values(network_id=parent_id)
     await session.execute(rest if parent else delete(Address).where(Address.network_id == network_id))
     await session.execute(delete(FreeSpan).where(FreeSpan.network_id == network_id))
     await session.delete(network)
