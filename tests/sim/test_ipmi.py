@@ -195,4 +195,4 @@ def test_clients_in_quick_succession_find_free_sessions(ipmi_machine: MachineCon
     started = time.monotonic()
     for _ in range(10):
         assert ipmipower(ipmi_machine, "--stat").status == 0
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
