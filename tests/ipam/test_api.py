@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from datetime import timedelta
+from time import perf_counter
 from typing import Any
 
 import pytest
