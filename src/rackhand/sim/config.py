@@ -101,7 +101,8 @@ class BmcConfig:
 class MachineConfig:
     """A server: what it is, where it stands, and how long its firmware takes (simulated seconds).
 
-    *unit* is the lowest rack unit that it occupies, *height* the number of units.
+    *unit* is the lowest rack unit that it occupies, *height* the number of units. A machine that is *network_first*
+    asks the network at every boot before it starts the disk.
     """
 
     name: str
@@ -120,10 +121,12 @@ class MachineConfig:
     unit: int
     height: int = 1
     boot_mode: BootMode = BootMode.UEFI
+    network_first: bool = False
     feeds: tuple[str, ...] = ("a", "b")
     restore_policy: RestorePolicy = RestorePolicy.PREVIOUS
     starts_on: bool = False
     post_seconds: float = 90.0
+    ramdisk_seconds: float = 40.0
     soft_off_seconds: float = 20.0
     cycle_seconds: float = 5.0
     bmc_boot_seconds: float = 45.0

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from rackhand.sim.clock import Clock, Timer
 from rackhand.sim.config import BootMode, MachineConfig, RestorePolicy
@@ -28,8 +29,13 @@ class Phase(StrEnum):
     OFF = "off"
     CYCLING = "cycling"  # off, and about to come on again
     POST = "post"
+    NETBOOT = "netboot"  # the firmware asks the network what to boot
     RUNNING = "running"
     STOPPING = "stopping"  # the operating system is shutting down
+
+
+# What is loaded from the network lives in memory: it ends with the power and with a reset.
+ENDS_NETBOOT = {Phase.OFF, Phase.CYCLING, Phase.POST}
 
 
 class BootDevice(StrEnum):
@@ -82,6 +88,16 @@ class MachineState:
     lost_feeds: tuple[str, ...] = ()
 
 
+class NetworkBoot(Protocol):
+    """One boot over the network, and what runs on the machine when it succeeds."""
+
+    def start(self) -> None:
+        """Begin to ask; `Machine.finish_netboot` is called with what came of it."""
+
+    def stop(self) -> None:
+        """End at once: the machine has lost its power or was reset."""
+
+
 class Machine:
     """A server. All seconds are simulated; every change is an event of the source that caused it.
 
@@ -101,6 +117,9 @@ class Machine:
         self.mains_since = -math.inf
         self.mains_losses = 0
         self.power_changes = deque([(-math.inf, Power.OFF)], maxlen=POWER_CHANGES_KEPT)
+        # Makes a network boot; None gives none, which means that no boot server was named.
+        self.make_netboot: Callable[[], NetworkBoot | None] = lambda: None
+        self._netboot: NetworkBoot | None = None
         self._mains_seen = True
         self._boot_next: tuple[BootDevice, BootMode] = (BootDevice.DISK, config.boot_mode)
         self._timer: Timer | None = None
@@ -242,7 +261,8 @@ class Machine:
     def _start_post(self) -> None:
         self._enter(Phase.POST)
         self.booted_from = None
-        self._boot_next = (BootDevice.DISK, self.config.boot_mode)
+        first = BootDevice.PXE if self.config.network_first else BootDevice.DISK
+        self._boot_next = (first, self.config.boot_mode)
         if self.override is not None:
             override = self.override
             self._boot_next = (override.device, override.mode or self.config.boot_mode)
@@ -257,7 +277,26 @@ class Machine:
         self._after(self.config.post_seconds, self._finish_post)
 
     def _finish_post(self) -> None:
-        device, mode = self._boot_next
+        device = self._boot_next[0]
+        if device is BootDevice.PXE and (netboot := self.make_netboot()) is not None:
+            self._enter(Phase.NETBOOT)
+            self._netboot = netboot
+            netboot.start()
+        else:
+            self._boot(device)
+
+    def finish_netboot(self, netboot: NetworkBoot, *, booted: bool) -> None:
+        """Go on: with what *netboot* loaded, or with the disk. A boot of an earlier life is not heard."""
+        if netboot is self._netboot:
+            self._boot(BootDevice.PXE if booted else BootDevice.DISK)
+
+    @property
+    def boot_mode(self) -> BootMode:
+        """The firmware flavour of this boot."""
+        return self._boot_next[1]
+
+    def _boot(self, device: BootDevice) -> None:
+        mode = self._boot_next[1]
         self.booted_from = device
         self._enter(Phase.RUNNING)
         self._record(Source.MACHINE, Action.BOOTED, device=device.value, mode=mode.value)
@@ -325,7 +364,7 @@ class Machine:
     def state(self) -> MachineState:
         """Return what a later rack needs to continue with this machine."""
         return MachineState(
-            phase=self.phase,
+            phase=self.phase if self._netboot is None else Phase.NETBOOT,
             was_on=self.was_on,
             override=self.override,
             boot_next=self._boot_next,
@@ -344,6 +383,9 @@ class Machine:
         self._boot_next = state.boot_next or (BootDevice.DISK, self.config.boot_mode)
         self.booted_from = state.booted_from
         self._switch_identify(on=state.identify)
+        if self._netboot is not None:
+            self._netboot.stop()
+            self._netboot = None
         self.lost_feeds = set(state.lost_feeds) & set(self.config.feeds)
         self._mains_seen = self.has_mains
         self._enter(state.phase if self.has_mains else Phase.OFF)
@@ -367,11 +409,15 @@ class Machine:
         for timer in (self._timer, self._identify_timer):
             if timer is not None:
                 timer.cancel()
+        if self._netboot is not None:
+            self._netboot.stop()
 
     def _wait_for_end_of_phase(self) -> None:
         match self.phase:
             case Phase.POST:
                 self._after(self.config.post_seconds, self._finish_post)
+            case Phase.NETBOOT:
+                self._finish_post()
             case Phase.CYCLING:
                 self._after(self.config.cycle_seconds, self._finish_cycle)
             case Phase.STOPPING:
@@ -383,6 +429,9 @@ class Machine:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._netboot is not None and phase in ENDS_NETBOOT:
+            self._netboot.stop()
+            self._netboot = None
         before = self.power
         self.phase = phase
         if self.power is not before:

@@ -37,6 +37,7 @@ BOOT_PROGRESS: Final = {
     Phase.OFF: "None",
     Phase.CYCLING: "None",
     Phase.POST: "SystemHardwareInitializationComplete",
+    Phase.NETBOOT: "OSBootStarted",
     Phase.RUNNING: "OSRunning",
     Phase.STOPPING: "OSRunning",
 }
