@@ -130,7 +130,7 @@ async def test_ipmi_bmc_is_reached_through_its_door(doors: Doors, ipmi_sim: Ipmi
     [Endpoint("telnet", "h", 23), Endpoint("ipmi", "h", 623, settings={"cipher_suite": "0"})],
 )
 async def test_endpoint_that_no_driver_takes_is_unsupported(doors: Doors, endpoint: Endpoint) -> None:
-    with pytest.raises(Unsupported, match="settings of the BMC at h:"):
+    with pytest.raises(Unsupported, match="settings of the access to h:"):
         async with open_bmc(doors, endpoint):
             pytest.fail("there is no such driver")
 

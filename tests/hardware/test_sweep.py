@@ -66,7 +66,7 @@ async def test_every_bmc_has_its_own_answer(doors: Doors, sims: list[IpmiSim], f
     assert kinds({number: found[number] for number in (10, 11, 12, 21)}) == dict.fromkeys(
         (10, 11, 12, 21), Unreachable
     )
-    assert str(found[30]).startswith("The settings of the BMC at h:23 are wrong")
+    assert str(found[30]).startswith("The settings of the access to h:23 are wrong")
 
 
 async def test_dead_bmcs_cost_one_timeout_together(doors: Doors, sims: list[IpmiSim]) -> None:

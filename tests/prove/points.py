@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from rackhand.hardware import drivers
-from rackhand.hardware.interfaces import PowerAction, PowerState
+from rackhand.hardware.interfaces import BmcDriver, PowerAction, PowerState
 from rackhand.tasks.engine import Engine
 from rackhand.tasks.operation import Done, Operation, Step, StepContext, Wait
 
@@ -64,10 +64,12 @@ class Points:
 
         return ProvedEngine
 
-    def drivers(self) -> dict[str, drivers.Driver]:
+    def drivers(self) -> dict[str, drivers.Driver[BmcDriver]]:
         """The drivers with points after every answer of a BMC."""
         table = drivers.DRIVERS.items()
-        return {name: dataclasses.replace(driver, bmc=self._bmc(driver.bmc)) for name, driver in table}
+        return {
+            name: dataclasses.replace(driver, connect=self._bmc(driver.connect)) for name, driver in table
+        }
 
     def _bmc(self, bmc_class: Any) -> Any:
         points = self

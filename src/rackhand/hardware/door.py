@@ -1,4 +1,4 @@
-"""One polite door per BMC: one conversation at a time, not too fast, never a wrong password again."""
+"""One polite door per device: one conversation at a time, not too fast, never a wrong password again."""
 
 import asyncio
 import contextlib
@@ -6,28 +6,20 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from rackhand.hardware import drivers
+from rackhand.hardware.drivers import Device, Driver
 from rackhand.hardware.errors import AuthFailed, Unsupported
-from rackhand.hardware.interfaces import (
-    Bmc,
-    BmcDriver,
-    BootDevice,
-    BootMode,
-    BootOverride,
-    Endpoint,
-    PowerAction,
-    PowerState,
-    Sensor,
-)
+from rackhand.hardware.interfaces import Endpoint
 
 Answer = TypeVar("Answer")
+DeviceT = TypeVar("DeviceT", bound=Device)
 
-SPACING = timedelta(milliseconds=100)  # a BMC is a small computer: at most ten requests a second
+SPACING = timedelta(milliseconds=100)  # a BMC or a switch has a small computer: at most ten requests a second
 IDLE = timedelta(
     minutes=5
 )  # longer than a poll's interval, shorter than the 30 minutes after which BMCs log out
@@ -36,7 +28,7 @@ SLOTS = 160
 
 @dataclass
 class Door:
-    """What is remembered of one BMC."""
+    """What is remembered of one device."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     refused: dict[bytes, str] = field(
@@ -44,15 +36,16 @@ class Door:
     )  # fingerprint of a credential: the refusal's words
     last: float = 0.0  # end of the last request, monotonic seconds
     endpoint: Endpoint | None = None
-    bmc: BmcDriver | None = None
+    driver: Driver[Device] | None = None  # what made the device
+    device: Device | None = None
     closing: asyncio.TimerHandle | None = None
 
 
 class Doors:
-    """The doors of a process; every part of it that speaks to BMCs shares one instance, in one event loop."""
+    """The doors of a process; every part of it that speaks to devices shares one instance, in one event loop."""
 
     def __init__(self, *, spacing: timedelta = SPACING, idle: timedelta = IDLE, slots: int = SLOTS) -> None:
-        """Leave *spacing* between requests to a BMC, end sessions after *idle*, ask *slots* BMCs at once."""
+        """Leave *spacing* between requests to a device, end sessions after *idle*, use *slots* at once."""
         self.slots = asyncio.Semaphore(slots)
         self._spacing = spacing.total_seconds()
         self._idle = idle.total_seconds()
@@ -61,11 +54,11 @@ class Doors:
         self._background: set[asyncio.Task[None]] = set()
 
     def door(self, endpoint: Endpoint) -> Door:
-        """Return the door of the BMC behind *endpoint*."""
+        """Return the door of the device behind *endpoint*."""
         return self._doors.setdefault((endpoint.driver, endpoint.host, endpoint.port), Door())
 
     def check(self, endpoint: Endpoint) -> None:
-        """Raise `AuthFailed`, without asking the BMC, when it has refused this user and password before."""
+        """Raise `AuthFailed`, without asking the device, when it has refused this user and password before."""
         if words := self.door(endpoint).refused.get(self._fingerprint(endpoint)):
             raise AuthFailed(f"{words} It is not asked again until the credential changes or is forgiven.")
 
@@ -74,18 +67,20 @@ class Doors:
         self.door(endpoint).refused.setdefault(self._fingerprint(endpoint), str(error))
 
     def forgive(self, endpoint: Endpoint) -> None:
-        """Open the door for every credential again: somebody says that the BMC was put right."""
+        """Open the door for every credential again: somebody says that the device was put right."""
         self.door(endpoint).refused.clear()
 
     @contextlib.asynccontextmanager
-    async def conversation(self, endpoint: Endpoint) -> AsyncIterator[Bmc]:
-        """Wait for the door of *endpoint* and hold it for the time of the block."""
+    async def conversation(
+        self, endpoint: Endpoint, table: Mapping[str, Driver[DeviceT]]
+    ) -> AsyncIterator[DeviceT]:
+        """Wait for the door of *endpoint* and hold it for the time of the block; *table* has its driver."""
         door = self.door(endpoint)
         async with door.lock:
             self.check(endpoint)
-            bmc = await self._enter(door, endpoint)
+            device = await self._enter(door, endpoint, table)
             try:
-                yield PoliteBmc(self, endpoint, bmc)
+                yield cast("DeviceT", Polite(self, endpoint, device))
             finally:
                 self._leave(door)
 
@@ -120,22 +115,25 @@ class Doors:
         while self._background:
             await asyncio.gather(*self._background)
 
-    async def _enter(self, door: Door, endpoint: Endpoint) -> BmcDriver:
-        """Return the driver that the last conversation left, or a new one when the endpoint has changed."""
+    async def _enter(self, door: Door, endpoint: Endpoint, table: Mapping[str, Driver[DeviceT]]) -> Device:
+        """Return the device that the last conversation left, or a new one when the endpoint has changed."""
         if door.closing is not None:
             door.closing.cancel()
             door.closing = None
-        if door.bmc is not None and door.endpoint == endpoint:
-            return door.bmc
-        if door.bmc is not None:
-            await door.bmc.close()
-            door.bmc = None
         try:
-            door.bmc = drivers.driver_of(endpoint.driver).bmc(endpoint, self.slots)
+            driver = drivers.driver_of(endpoint.driver, table)
+            if door.device is not None and (door.endpoint, door.driver) == (endpoint, driver):
+                return door.device
+            if door.device is not None:
+                await door.device.close()
+                door.device = None
+            door.device = driver.connect(endpoint, self.slots)
         except ValueError as error:
-            raise Unsupported(f"The settings of the BMC at {endpoint.address} are wrong: {error}") from error
-        door.endpoint = endpoint
-        return door.bmc
+            raise Unsupported(
+                f"The settings of the access to {endpoint.address} are wrong: {error}"
+            ) from error
+        door.endpoint, door.driver = endpoint, driver
+        return door.device
 
     def _leave(self, door: Door) -> None:
         door.closing = asyncio.get_running_loop().call_later(self._idle, self._end_later, door)
@@ -150,9 +148,9 @@ class Doors:
             if door.closing is not None:
                 door.closing.cancel()
                 door.closing = None
-            if door.bmc is not None:
-                await door.bmc.close()
-                door.bmc = door.endpoint = None
+            if door.device is not None:
+                await door.device.close()
+                door.device = door.endpoint = door.driver = None
 
     def _fingerprint(self, endpoint: Endpoint) -> bytes:
         """Name a credential without keeping it; the key lives as long as this process."""
@@ -160,44 +158,19 @@ class Doors:
         return hmac.digest(self._key, credential.encode(), hashlib.sha256)
 
 
-class PoliteBmc:
-    """A BMC behind its door."""
+class Polite:
+    """A device behind its door, which the caller holds: each of its methods goes through `Doors.ask`."""
 
-    def __init__(self, doors: Doors, endpoint: Endpoint, bmc: BmcDriver) -> None:
-        """Send the requests for *bmc* through *doors*, where the caller holds the door of *endpoint*."""
+    def __init__(self, doors: Doors, endpoint: Endpoint, device: Device) -> None:
+        """Stand for *device*, so that callers see its interface alone."""
         self._doors = doors
         self._endpoint = endpoint
-        self._bmc = bmc
+        self._device = device
 
-    async def power_state(self) -> PowerState:
-        """See `Bmc`."""
-        return await self._ask(self._bmc.power_state)
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        method = getattr(self._device, name)
 
-    async def set_power(self, action: PowerAction) -> None:
-        """See `Bmc`."""
-        await self._ask(lambda: self._bmc.set_power(action))
+        async def ask(*args: Any, **kwargs: Any) -> Any:
+            return await self._doors.ask(self._endpoint, lambda: method(*args, **kwargs))
 
-    async def boot_override(self) -> BootOverride:
-        """See `Bmc`."""
-        return await self._ask(self._bmc.boot_override)
-
-    async def set_boot_device(
-        self, device: BootDevice, *, mode: BootMode | None = None, persistent: bool = False
-    ) -> None:
-        """See `Bmc`."""
-        await self._ask(lambda: self._bmc.set_boot_device(device, mode=mode, persistent=persistent))
-
-    async def identify(self, *, on: bool) -> None:
-        """See `Bmc`."""
-        await self._ask(lambda: self._bmc.identify(on=on))
-
-    async def sensors(self) -> list[Sensor]:
-        """See `Bmc`."""
-        return await self._ask(self._bmc.sensors)
-
-    async def reset_bmc(self) -> None:
-        """See `Bmc`."""
-        await self._ask(self._bmc.reset_bmc)
-
-    async def _ask(self, request: Callable[[], Awaitable[Answer]]) -> Answer:
-        return await self._doors.ask(self._endpoint, request)
+        return ask

@@ -3,28 +3,46 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from rackhand.hardware.interfaces import BmcDriver, Endpoint
+from rackhand.hardware.interfaces import BmcDriver, Endpoint, SwitchDriver
 from rackhand.hardware.ipmi import IpmiBmc, IpmiSettings
 from rackhand.hardware.redfish import RedfishBmc, RedfishSettings
+from rackhand.hardware.snmp import SnmpSettings
+from rackhand.hardware.switch_snmp import SnmpSwitch
+
+
+class Device(Protocol):
+    """What all drivers have in common."""
+
+    async def close(self) -> None:
+        """End the session with the device; never raises for a device that is gone."""
+
+
+DeviceT_co = TypeVar("DeviceT_co", bound=Device, covariant=True)
 
 
 @dataclass(frozen=True)
-class Driver:
-    """A way to speak to a BMC; *bmc* takes the endpoint and the slots that bound what runs at once."""
+class Driver(Generic[DeviceT_co]):
+    """A way to speak to a kind of device.
+
+    *connect* takes the endpoint and the slots that bound what runs at once; it sends nothing yet.
+    """
 
     title: str
     port: int
-    bmc: Callable[[Endpoint, asyncio.Semaphore], BmcDriver]
+    connect: Callable[[Endpoint, asyncio.Semaphore], DeviceT_co]
     settings: type[BaseModel]
 
 
-DRIVERS: Mapping[str, Driver] = {
-    "ipmi": Driver(title="IPMI 2.0", port=623, bmc=IpmiBmc, settings=IpmiSettings),
-    "redfish": Driver(title="Redfish", port=443, bmc=RedfishBmc, settings=RedfishSettings),
+DRIVERS: Mapping[str, Driver[BmcDriver]] = {  # of BMCs
+    "ipmi": Driver(title="IPMI 2.0", port=623, connect=IpmiBmc, settings=IpmiSettings),
+    "redfish": Driver(title="Redfish", port=443, connect=RedfishBmc, settings=RedfishSettings),
+}
+SWITCH_DRIVERS: Mapping[str, Driver[SwitchDriver]] = {
+    "snmp": Driver(title="SNMP", port=161, connect=SnmpSwitch, settings=SnmpSettings),
 }
 
 
@@ -44,16 +62,16 @@ class SettingField:
     secret: bool
 
 
-def driver_of(name: str) -> Driver:
+def driver_of(name: str, table: Mapping[str, Driver[DeviceT_co]]) -> Driver[DeviceT_co]:
     """Return the driver called *name*; raise `InvalidSettings` when there is none."""
-    if name not in DRIVERS:
-        raise InvalidSettings(f"The driver {name!r} is unknown. Known: {', '.join(DRIVERS)}.")
-    return DRIVERS[name]
+    if name not in table:
+        raise InvalidSettings(f"The driver {name!r} is unknown. Known: {', '.join(table)}.")
+    return table[name]
 
 
-def setting_fields(driver: str) -> tuple[SettingField, ...]:
+def setting_fields(driver: str, table: Mapping[str, Driver[Device]] = DRIVERS) -> tuple[SettingField, ...]:
     """Return the settings of *driver* in the order of a form."""
-    model = driver_of(driver).settings
+    model = driver_of(driver, table).settings
     properties: dict[str, dict[str, Any]] = model.model_json_schema()["properties"]
     kinds = {"string": "text", "integer": "integer", "number": "number", "boolean": "boolean"}
     return tuple(
@@ -69,10 +87,15 @@ def setting_fields(driver: str) -> tuple[SettingField, ...]:
     )
 
 
-def validate_settings(driver: str, settings: Mapping[str, object]) -> dict[str, str]:
-    """Return what was given as texts for `Endpoint.settings`; raise `InvalidSettings` naming each bad one."""
+def validate_settings(
+    driver: str, settings: Mapping[str, object], table: Mapping[str, Driver[Device]] = DRIVERS
+) -> dict[str, str]:
+    """Return what was given as texts for `Endpoint.settings`; raise `InvalidSettings` naming each bad one.
+
+    Secret ones come back as they are: whoever stores them seals them.
+    """
     try:
-        model = driver_of(driver).settings.model_validate(dict(settings))
+        model = driver_of(driver, table).settings.model_validate(dict(settings))
     except ValidationError as error:
         raise InvalidSettings(" ".join(_sentence(driver, problem) for problem in error.errors())) from error
     return {name: _as_text(getattr(model, name)) for name in type(model).model_fields if name in settings}
@@ -82,7 +105,7 @@ def _sentence(driver: str, problem: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"The driver {driver!r} has no setting {name!r}."
-    return f"The setting {name!r}: {problem['msg']}."
+    return f"The setting {name!r}: {problem['msg']}." if name else f"The settings: {problem['msg']}."
 
 
 def _as_text(value: object) -> str:

@@ -164,6 +164,10 @@ class PortChange:
     access_vlan: int | None = None
     speed_mbit: int | None = None
 
+    def __post_init__(self) -> None:
+        if [self.admin_status, self.access_vlan, self.speed_mbit].count(None) != 2:  # noqa: PLR2004
+            raise ValueError("a change of a port has exactly one value")
+
 
 @dataclass(frozen=True)
 class Counters:

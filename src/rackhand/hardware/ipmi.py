@@ -316,7 +316,7 @@ async def power_states(
     try:
         settings = IpmiSettings.model_validate(dict(first.settings))
     except ValueError as error:
-        raise Unsupported(f"The settings of the BMC at {first.address} are wrong: {error}") from error
+        raise Unsupported(f"The settings of the access to {first.address} are wrong: {error}") from error
     arguments = ipmipower_arguments(list(asked.values()), settings, "--stat")
     # The timeout runs from a host's turn on, and a thousand first packets take a moment.
     seconds = settings.timeout_seconds + GRACE_SECONDS + len(endpoints) / 100
