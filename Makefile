@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-PACKAGES := freeipmi-tools ipmitool openipmi postgresql curl jq python3-venv
-TOOLS := ipmipower ipmitool ipmi_sim jq curl
+PACKAGES := freeipmi-tools ipmitool openipmi postgresql curl jq python3-venv snmp snmpd
+TOOLS := ipmipower ipmitool ipmi_sim jq curl snmpwalk snmpd
 
 .PHONY: help setup demo test check fuzz bench prove docs clean
 

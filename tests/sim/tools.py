@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from rackhand.sim.config import BmcKind, MachineConfig, RackConfig
+from rackhand.sim.config import BmcKind, MachineConfig, RackConfig, SnmpConfig
 
 TOOL_SECONDS = 20
 
@@ -50,6 +50,28 @@ def ipmipower(machine: MachineConfig, *options: str, password: str | None = None
         ["ipmipower", "-D", "LAN_2_0", "--session-timeout", "6000", *options],
         ["-h", f"{bmc.host}:{bmc.port}", "-u", bmc.user, "-p", password or bmc.password],
     )
+
+
+def snmp(
+    tool: str, agent: SnmpConfig, *arguments: str, community: str | None = None, options: tuple[str, ...] = ()
+) -> Result:
+    """Run one of net-snmp's tools over v2c, one try; `snmpset` uses the write community. Numbers in, numbers out."""
+    usual = agent.write_community if tool == "snmpset" else agent.read_community
+    return _run(
+        [tool, "-v2c", "-c", community or usual, "-OnqtU", "-t", "3", "-r", "0", *options],
+        [f"{agent.host}:{agent.port}", *arguments],
+        MIBS="",
+    )
+
+
+def walk(agent: SnmpConfig, oid: str, *, tool: str = "snmpwalk") -> dict[str, str]:
+    """Return what stands below *oid*: the rest of each object's number, and its value."""
+    found = {}
+    for line in snmp(tool, agent, oid).output.splitlines():
+        name, _, value = line.partition(" ")
+        assert name.startswith(f".{oid}."), line
+        found[name.removeprefix(f".{oid}.")] = value.strip('" ')
+    return found
 
 
 def redfish(machine: MachineConfig, *, password: str | None = None, timeout: float = 5) -> httpx.Client:

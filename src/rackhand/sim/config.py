@@ -139,6 +139,78 @@ class MachineConfig:
         return uuid.uuid5(SERIAL_NAMESPACE, self.serial)
 
 
+class AuthProtocol(StrEnum):
+    """Hash of an SNMPv3 user, in net-snmp's words."""
+
+    SHA = "SHA"
+    SHA_256 = "SHA-256"
+    SHA_512 = "SHA-512"
+
+
+@dataclass(frozen=True)
+class SnmpUser:
+    """An SNMPv3 user that signs and encrypts (AES-128); it may write. Both pass phrases: 8 characters or more."""
+
+    name: str
+    auth_password: str = field(repr=False)
+    privacy_password: str = field(repr=False)
+    auth: AuthProtocol = AuthProtocol.SHA
+
+
+@dataclass(frozen=True)
+class SnmpConfig:
+    """Where an SNMP agent listens (an IPv4 address; port 0 lets the system choose) and who may ask it."""
+
+    host: str
+    port: int
+    read_community: str = field(repr=False)
+    write_community: str = field(repr=False)
+    user: SnmpUser | None = None
+
+
+@dataclass(frozen=True)
+class VlanConfig:
+    """A VLAN that a switch starts with, and the ports that are in it; a port that is in none is in VLAN 1."""
+
+    id: int
+    name: str
+    ports: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class SwitchConfig:
+    """A switch: *ports* are numbered from 1 as they are labelled; *counter_bits* is 32 or 64."""
+
+    name: str
+    snmp: SnmpConfig
+    model: str
+    mac: str
+    rack: str
+    unit: int
+    ports: int = 24
+    speed_mbit: int = 1000
+    counter_bits: int = 64
+    vlans: tuple[VlanConfig, ...] = ()
+    seed: int = 0
+
+
+BMC_PLUG = "bmc"
+PDU_PLUG = "mgmt"
+
+
+@dataclass(frozen=True)
+class CableConfig:
+    """A cable from *port* of *switch* to a plug of *device*.
+
+    The plug is the name of a machine's NIC, or `bmc`, or `mgmt` of a PDU.
+    """
+
+    switch: str
+    port: int
+    device: str
+    plug: str
+
+
 @dataclass(frozen=True)
 class CabinetConfig:
     """A rack in the sense of furniture: its name and how many units it has."""
@@ -156,6 +228,8 @@ class RackConfig:
 
     machines: tuple[MachineConfig, ...]
     racks: tuple[CabinetConfig, ...]
+    switches: tuple[SwitchConfig, ...] = ()
+    cables: tuple[CableConfig, ...] = ()
     control_host: str = "127.0.0.1"
     control_port: int = 0
     time_scale: float = 1.0
@@ -166,4 +240,11 @@ class RackConfig:
         for machine in self.machines:
             if machine.name == name:
                 return machine
+        raise KeyError(name)
+
+    def switch(self, name: str) -> SwitchConfig:
+        """Return the switch called *name*; KeyError when there is none."""
+        for switch in self.switches:
+            if switch.name == name:
+                return switch
         raise KeyError(name)

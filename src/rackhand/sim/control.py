@@ -16,6 +16,8 @@ from rackhand.sim.bmc import Bmc
 from rackhand.sim.config import BmcKind, RackConfig
 from rackhand.sim.events import Action, EventLog, Source
 from rackhand.sim.faults import FAULTS, BadFault, Fault
+from rackhand.sim.network import Network
+from rackhand.sim.switch import Switch
 
 MOST_EVENTS = 10_000
 USUAL_EVENTS = 1_000
@@ -28,6 +30,8 @@ class ControlledRack(Protocol):
 
     config: RackConfig
     bmcs: dict[str, Bmc]
+    switches: dict[str, Switch]
+    network: Network
     log: EventLog
 
 
@@ -189,6 +193,10 @@ async def _reset(rack: ControlledRack, request: Request) -> list[wire.MachineVie
         bmc.machine.return_to_start()
         bmc.return_to_start()
         rack.log.append(bmc.config.name, Source.CONTROL, Action.RETURNED_TO_START)
+    if name is None:
+        for switch in rack.switches.values():
+            switch.faults.switch_all_off()
+        rack.network.return_to_start()
     return [machine_view(bmc, tls=rack.config.tls) for bmc in chosen]
 
 

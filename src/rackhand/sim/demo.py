@@ -4,22 +4,30 @@ from dataclasses import dataclass
 from typing import Final
 
 from rackhand.sim.config import (
+    BMC_PLUG,
     BmcConfig,
     BmcKind,
     BmcUser,
     BootMode,
     CabinetConfig,
+    CableConfig,
     DiskConfig,
     DiskKind,
     MachineConfig,
     NicConfig,
     Privilege,
     RackConfig,
+    SnmpConfig,
+    SnmpUser,
+    SwitchConfig,
+    VlanConfig,
 )
 
 CABINET_UNITS = 42
 MACHINES_PER_CABINET = 28  # of which a third may be two units high; the rest is for switches and PDUs
 DOCUMENTATION_MACS = 256  # 00:00:5E:00:53:00 to FF, RFC 7042 section 2.1.2
+SWITCH_PORTS = 24  # a big cabinet gets a switch of a multiple of it
+PROVISIONING_VLAN, CUSTOMER_VLAN, MANAGEMENT_VLAN = 10, 20, 30
 GB = 1_000_000_000
 
 
@@ -116,7 +124,9 @@ def demo_rack(
     """Return a rack of *count* machines, called `node-001` and so on; equal arguments give an equal rack.
 
     Of every two machines the first speaks IPMI, the second Redfish. Pairs take turns in configuration and
-    cabinet. BMCs listen on *base_port* and the ports after it, or on free ports when it is 0. Each BMC has
+    cabinet. Each cabinet has a switch, `sw-1` and so on: NICs from port 1 on, in VLAN 1, then BMCs in the
+    management VLAN. BMCs listen on *base_port* and the ports after it, switches on those that follow, or all on free
+    ports when it is 0. Each BMC has
     its own password, `bmc-` and the serial number, unless one is given for all; each also has a user
     `viewer` that may only look.
     """
@@ -168,13 +178,67 @@ def demo_rack(
             )
         )
         next_unit[place] += configuration.height
+    cables = _cables(machines)
+    switches = [
+        _switch(
+            index,
+            cabinet,
+            [cable for cable in cables if cable.switch == f"sw-{index + 1}"],
+            host=host,
+            port=base_port + count + index if base_port else 0,
+        )
+        for index, cabinet in enumerate(cabinets)
+    ]
     return RackConfig(
         machines=tuple(machines),
         racks=tuple(cabinets),
+        switches=tuple(switches),
+        cables=tuple(cables),
         control_host=host,
         control_port=control_port,
         time_scale=time_scale,
         tls=tls,
+    )
+
+
+def _cables(machines: list[MachineConfig]) -> list[CableConfig]:
+    """Plug in all NICs, then all BMCs, each into the switch of its cabinet."""
+    plugs = [(machine, nic.name) for machine in machines for nic in machine.nics]
+    plugs += [(machine, BMC_PLUG) for machine in machines]
+    taken: dict[str, int] = {}
+    cables = []
+    for machine, plug in plugs:
+        switch = machine.rack.replace("rack", "sw")
+        taken[switch] = taken.get(switch, 0) + 1
+        cables.append(CableConfig(switch, taken[switch], machine.name, plug))
+    return cables
+
+
+def _switch(
+    index: int, cabinet: CabinetConfig, cables: list[CableConfig], *, host: str, port: int
+) -> SwitchConfig:
+    name = f"sw-{index + 1}"
+    management = tuple(cable.port for cable in cables if cable.plug == BMC_PLUG)
+    return SwitchConfig(
+        name=name,
+        snmp=SnmpConfig(
+            host=host,
+            port=port,
+            read_community=f"read-{name}",
+            write_community=f"write-{name}",
+            user=SnmpUser("rackhand", f"auth-{name}-secret", f"priv-{name}-secret"),
+        ),
+        model="EN-2400",
+        mac=_local_mac(0x5C, index << 10),
+        rack=cabinet.name,
+        unit=cabinet.units,
+        ports=SWITCH_PORTS * max(1, -(-len(cables) // SWITCH_PORTS)),
+        speed_mbit=10_000,
+        vlans=(
+            VlanConfig(PROVISIONING_VLAN, "provisioning"),
+            VlanConfig(CUSTOMER_VLAN, "customers"),
+            VlanConfig(MANAGEMENT_VLAN, "management", management),
+        ),
     )
 
 

@@ -23,6 +23,7 @@ class Source(StrEnum):
 
     IPMI = "ipmi"
     REDFISH = "redfish"
+    SNMP = "snmp"
     CONTROL = "control"
     MACHINE = "machine"
 
@@ -60,6 +61,19 @@ class Action(StrEnum):
     FAULT_OFF = "fault_off"
     FAULT_STRUCK = "fault_struck"
     POWER_BUTTON_PRESSED = "power_button_pressed"
+    ADMIN_STATUS_SET = "admin_status_set"
+    ADMIN_STATUS_IGNORED = "admin_status_ignored"  # accepted, and a fault kept it from being set
+    ALIAS_SET = "alias_set"
+    PVID_SET = "pvid_set"
+    VLAN_CREATED = "vlan_created"
+    VLAN_DELETED = "vlan_deleted"
+    VLAN_RENAMED = "vlan_renamed"
+    VLAN_PORTS_SET = "vlan_ports_set"
+    VLAN_IGNORED = "vlan_ignored"  # PVID or VLAN: accepted, and a fault kept it from being set
+    CABLES_SWAPPED = "cables_swapped"
+    TRAFFIC_SET = "traffic_set"
+    CRASHED = "crashed"
+    RESTARTED = "restarted"
     RETURNED_TO_START = "returned_to_start"  # the control API's reset
 
 

@@ -1,10 +1,18 @@
-"""What can be wrong with a machine or its BMC: one table, and what is switched on for one machine."""
+"""What can be wrong with a device: one table, and what is switched on for one device."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from rackhand.sim.events import Action, EventLog, Source
+
+
+class DeviceKind(StrEnum):
+    """What stands in a rack. The faults of a machine are those of its BMC, too."""
+
+    MACHINE = "machine"
+    SWITCH = "switch"
+    PDU = "pdu"
 
 
 class Fault(StrEnum):
@@ -25,11 +33,17 @@ class Fault(StrEnum):
     POWER_CUT = "power_cut"
     WRONG_PASSWORD = "wrong_password"  # noqa: S105  # the name of a fault
     DROP_PACKETS = "drop_packets"
+    READ_ONLY = "read_only"
+    IGNORE_ADMIN_STATUS = "ignore_admin_status"
+    IGNORE_VLAN = "ignore_vlan"
+    CRASH_BEFORE_CHANGE = "crash_before_change"
+    CRASH_AFTER_CHANGE = "crash_after_change"
+    NARROW_COUNTERS = "narrow_counters"
 
 
 @dataclass(frozen=True)
 class FaultKind:
-    """What a fault does, and what its value means: *default* in *unit*, between *low* and *high*.
+    """What a fault does, to which devices, and what its value means: *default* in *unit*, from *low* to *high*.
 
     A fault without a unit is on or off and takes no value. A fault that *strikes* at single events can be
     limited to the next few of them; the others are states.
@@ -41,6 +55,12 @@ class FaultKind:
     low: float = 1.0
     high: float = 1.0
     strikes: bool = True
+    devices: frozenset[DeviceKind] = frozenset({DeviceKind.MACHINE})
+
+
+EVERY: Final = frozenset(DeviceKind)
+SNMP: Final = frozenset({DeviceKind.SWITCH, DeviceKind.PDU})
+SWITCH: Final = frozenset({DeviceKind.SWITCH})
 
 
 FAULTS: Final[dict[Fault, FaultKind]] = {
@@ -70,14 +90,18 @@ FAULTS: Final[dict[Fault, FaultKind]] = {
         strikes=False,
     ),
     Fault.SLOW: FaultKind(
-        "Every answer of the BMC comes late.",
+        "Every answer of the BMC, switch or PDU comes late.",
         unit="real seconds",
         default=2,
         low=0,
         high=600,
+        devices=EVERY,
     ),
     Fault.UNPLUGGED: FaultKind(
-        "The cable of the BMC is out: nothing is answered, the host runs on.", strikes=False
+        "The cable of the BMC, or of the switch's or PDU's management port, is out: nothing is answered, the rest "
+        "runs on.",
+        strikes=False,
+        devices=EVERY,
     ),
     Fault.BMC_RESET_TIME: FaultKind(
         "A reset of the BMC takes this long; 0 draws a time between 90 and 240 s for each reset.",
@@ -97,13 +121,32 @@ FAULTS: Final[dict[Fault, FaultKind]] = {
     Fault.POWER_CUT: FaultKind(
         "No mains power on any feed: the machine is off, the BMC silent.", strikes=False
     ),
-    Fault.WRONG_PASSWORD: FaultKind("The password is not the one that we were told.", strikes=False),
+    Fault.WRONG_PASSWORD: FaultKind(
+        "The password or community is not the one that we were told.", strikes=False, devices=EVERY
+    ),
     Fault.DROP_PACKETS: FaultKind(
         "Some requests, and some answers to requests that were done, are lost on the way.",
         unit="share",
         default=0.3,
         low=0,
         high=1,
+        devices=EVERY,
+    ),
+    Fault.READ_ONLY: FaultKind("Every SET is refused, whatever the community.", devices=SNMP),
+    Fault.IGNORE_ADMIN_STATUS: FaultKind(
+        "The switch accepts a change of ifAdminStatus and does not make it.", devices=SWITCH
+    ),
+    Fault.IGNORE_VLAN: FaultKind(
+        "The switch accepts a change of a PVID or VLAN and does not make it.", devices=SWITCH
+    ),
+    Fault.CRASH_BEFORE_CHANGE: FaultKind(
+        "The switch accepts a SET, does not do it, and is silent until it is restarted.", devices=SWITCH
+    ),
+    Fault.CRASH_AFTER_CHANGE: FaultKind(
+        "The switch accepts a SET, does it, and is silent until it is restarted.", devices=SWITCH
+    ),
+    Fault.NARROW_COUNTERS: FaultKind(
+        "The switch has no 64-bit counters; those of 32 bits wrap.", strikes=False, devices=SWITCH
     ),
 }
 
@@ -119,16 +162,19 @@ class _Active:
 
 
 class Faults:
-    """The faults that are switched on for one machine."""
+    """The faults that are switched on for one device."""
 
-    def __init__(self, machine: str, log: EventLog) -> None:
-        self._machine = machine
+    def __init__(self, device: str, log: EventLog, kind: DeviceKind = DeviceKind.MACHINE) -> None:
+        self._device = device
+        self._kind = kind
         self._log = log
         self._active: dict[Fault, _Active] = {}
 
     def switch_on(self, fault: Fault, *, value: float | None = None, times: int | None = None) -> None:
         """Switch *fault* on, for good or until it has struck *times* times; replaces an earlier setting."""
         kind = FAULTS[fault]
+        if self._kind not in kind.devices:
+            raise BadFault(f"A {self._kind} has no fault {fault}.")
         if value is not None and not kind.unit:
             raise BadFault(f"Fault {fault} takes no value.")
         if value is not None and not kind.low <= value <= kind.high:
@@ -140,13 +186,13 @@ class Faults:
         active = _Active(kind.default if value is None else value, times)
         self._active[fault] = active
         self._log.append(
-            self._machine, Source.CONTROL, Action.FAULT_ON, fault=fault.value, value=active.value, times=times
+            self._device, Source.CONTROL, Action.FAULT_ON, fault=fault.value, value=active.value, times=times
         )
 
     def switch_off(self, fault: Fault) -> None:
         """Switch *fault* off. Nothing happens when it is off."""
         if self._active.pop(fault, None) is not None:
-            self._log.append(self._machine, Source.CONTROL, Action.FAULT_OFF, fault=fault.value)
+            self._log.append(self._device, Source.CONTROL, Action.FAULT_OFF, fault=fault.value)
 
     def switch_all_off(self) -> None:
         """Switch everything off."""
@@ -171,7 +217,7 @@ class Faults:
             active.times -= 1
             if not active.times:
                 del self._active[fault]
-        self._log.append(self._machine, source, Action.FAULT_STRUCK, fault=fault.value)
+        self._log.append(self._device, source, Action.FAULT_STRUCK, fault=fault.value)
         return True
 
     def all_on(self) -> dict[Fault, tuple[float, int | None]]:

@@ -25,11 +25,15 @@ from rackhand.sim.config import BmcConfig, BmcKind, BmcUser, MachineConfig, Rack
 from rackhand.sim.control import bmc_url, control_app
 from rackhand.sim.demo import demo_rack
 from rackhand.sim.events import Event, EventLog
-from rackhand.sim.faults import Faults
+from rackhand.sim.faults import DeviceKind, Faults
 from rackhand.sim.ipmi import IpmiFace
 from rackhand.sim.machine import Machine
+from rackhand.sim.network import Network
 from rackhand.sim.redfish import RedfishApp
+from rackhand.sim.snmp import SnmpFace
 from rackhand.sim.state import StateFile
+from rackhand.sim.switch import Switch
+from rackhand.sim.switch_mib import switch_mib
 
 __all__ = [
     "BmcConfig",
@@ -51,7 +55,7 @@ log = structlog.get_logger()
 
 
 class Rack:
-    """All machines of a running rack. *config* holds the ports that are really used."""
+    """All devices of a running rack. *config* holds the ports that are really used."""
 
     def __init__(self, config: RackConfig, events: EventLog) -> None:
         clock = ScaledClock(config.time_scale)
@@ -64,6 +68,13 @@ class Rack:
             machine = Machine(machine_config, clock=clock, log=events, faults=Faults(name, events))
             self.machines[name] = machine
             self.bmcs[name] = Bmc(machine)
+        self.switches = {
+            switch.name: Switch(
+                switch, clock=clock, log=events, faults=Faults(switch.name, events, DeviceKind.SWITCH)
+            )
+            for switch in config.switches
+        }
+        self.network = Network(config.cables, self.switches, self.bmcs, events)
 
     @property
     def control_url(self) -> str:
@@ -81,7 +92,7 @@ async def running_rack(
     With *log_file* every event is also appended there, one JSON object a line. Raises OSError when a port is
     taken.
     """
-    _allow_open_files(len(config.machines) + SPARE_FILES)
+    _allow_open_files(len(config.machines) + len(config.switches) + SPARE_FILES)
     async with contextlib.AsyncExitStack() as stack:
         sockets = stack.enter_context(_bound_sockets(config))
         events = EventLog(log_file)
@@ -90,6 +101,7 @@ async def running_rack(
         _start_machines(rack, state_file, stack)
         await _serve_ipmi(rack, sockets, stack)
         await _serve_redfish(rack, sockets, stack)
+        await _serve_snmp(rack, sockets, stack)
         await stack.enter_async_context(_serving(control_app(rack), [sockets.control]))
         log.info("rack is up", machines=len(rack.machines), control=rack.control_url)
         yield rack
@@ -190,6 +202,7 @@ class _Sockets:
 
     config: RackConfig
     bmcs: dict[str, socket.socket]
+    agents: dict[str, socket.socket]
     control: socket.socket
 
 
@@ -204,11 +217,19 @@ def _bound_sockets(config: RackConfig) -> Iterator[_Sockets]:
             bmcs[machine.name] = bound
             address = dataclasses.replace(machine.bmc, port=bound.getsockname()[1])
             machines.append(dataclasses.replace(machine, bmc=address))
+        agents: dict[str, socket.socket] = {}
+        switches = []
+        for switch in config.switches:
+            bound = stack.enter_context(_bind(socket.SOCK_DGRAM, switch.snmp.host, switch.snmp.port))
+            agents[switch.name] = bound
+            snmp = dataclasses.replace(switch.snmp, port=bound.getsockname()[1])
+            switches.append(dataclasses.replace(switch, snmp=snmp))
         control = stack.enter_context(_bind(socket.SOCK_STREAM, config.control_host, config.control_port))
         port = control.getsockname()[1]
-        yield _Sockets(
-            dataclasses.replace(config, machines=tuple(machines), control_port=port), bmcs, control
+        real = dataclasses.replace(
+            config, machines=tuple(machines), switches=tuple(switches), control_port=port
         )
+        yield _Sockets(real, bmcs, agents, control)
 
 
 def _bind(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
@@ -250,6 +271,14 @@ async def _serve_ipmi(rack: Rack, sockets: _Sockets, stack: contextlib.AsyncExit
                 partial(IpmiFace, bmc), sock=sockets.bmcs[name]
             )
             stack.callback(transport.close)
+
+
+async def _serve_snmp(rack: Rack, sockets: _Sockets, stack: contextlib.AsyncExitStack) -> None:
+    loop = asyncio.get_running_loop()
+    for name, switch in rack.switches.items():
+        face = partial(SnmpFace, switch, switch_mib(switch))
+        transport, _ = await loop.create_datagram_endpoint(face, sock=sockets.agents[name])
+        stack.callback(transport.close)
 
 
 async def _serve_redfish(rack: Rack, sockets: _Sockets, stack: contextlib.AsyncExitStack) -> None:
