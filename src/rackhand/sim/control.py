@@ -74,7 +74,7 @@ def machine_view(bmc: Bmc, *, tls: bool) -> wire.MachineView:
         power=machine.power,
         phase=machine.phase,
         mains=machine.has_mains,
-        lost_feeds=sorted(machine.lost_feeds),
+        lost_feeds=sorted(feed for feed in config.feeds if not machine.feed_delivers(feed)),
         boot_override=override
         and wire.OverrideView(device=override.device, mode=override.mode, persistent=override.persistent),
         booted_from=machine.booted_from,

@@ -114,6 +114,8 @@ class Machine:
         self.override: BootOverride | None = None
         self.booted_from: BootDevice | None = None
         self.lost_feeds: set[str] = set()
+        # Whether the outlet of a feed is on; a feed that is on no PDU always has power.
+        self.outlet_is_on: Callable[[str], bool] = lambda _feed: True
         self.mains_since = -math.inf
         self.mains_losses = 0
         self.power_changes = deque([(-math.inf, Power.OFF)], maxlen=POWER_CHANGES_KEPT)
@@ -135,7 +137,11 @@ class Machine:
     @property
     def has_mains(self) -> bool:
         """Whether any feed delivers."""
-        return not self.faults.is_on(Fault.POWER_CUT) and len(self.lost_feeds) < len(self.config.feeds)
+        return not self.faults.is_on(Fault.POWER_CUT) and any(map(self.feed_delivers, self.config.feeds))
+
+    def feed_delivers(self, feed: str) -> bool:
+        """Say whether a feed's cord is in and its outlet on."""
+        return feed not in self.lost_feeds and self.outlet_is_on(feed)
 
     @property
     def identify(self) -> bool:
@@ -206,16 +212,21 @@ class Machine:
     # Mains
 
     def set_feed(self, feed: str, source: Source, *, on: bool) -> None:
-        """Give or take the power of one feed; KeyError when the machine has no such feed."""
+        """Plug the cord of one feed in or out; KeyError when the machine has no such feed."""
         if feed not in self.config.feeds:
             raise KeyError(feed)
-        if on == (feed not in self.lost_feeds):
-            return
+        delivered = self.feed_delivers(feed)
         if on:
-            self.lost_feeds.remove(feed)
+            self.lost_feeds.discard(feed)
         else:
             self.lost_feeds.add(feed)
-        self._record(source, Action.FEED_RESTORED if on else Action.FEED_LOST, feed=feed)
+        if self.feed_delivers(feed) != delivered:
+            self.look_at_feed(feed, source)
+
+    def look_at_feed(self, feed: str, source: Source) -> None:
+        """Act on a change of what *feed* delivers."""
+        delivers = self.feed_delivers(feed)
+        self._record(source, Action.FEED_RESTORED if delivers else Action.FEED_LOST, feed=feed)
         self.look_at_mains(source)
 
     def look_at_mains(self, source: Source) -> None:
