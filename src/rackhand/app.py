@@ -48,8 +48,13 @@ from rackhand.servers.bmc import PASSWORD_PURPOSE
 from rackhand.servers.model import BmcAccess, Location
 from rackhand.servers.queries import ServerPart
 from rackhand.settings import Settings
+from rackhand.switches import api as switches_api
+from rackhand.switches import operations as switch_operations
+from rackhand.switches import traffic_api
+from rackhand.switches.sweep import SwitchSweep
 from rackhand.tasks import api as tasks_api
 from rackhand.tasks import engine as engines
+from rackhand.tasks import lease
 from rackhand.tasks.engine import HEARTBEAT_SECONDS, Engine
 from rackhand.tasks.operation import Tools
 from rackhand.users import api as users_api
@@ -59,8 +64,8 @@ from rackhand.vault import SecretUnreadable, Vault
 
 log = structlog.get_logger()
 
-OPERATIONS = (*power_operations.OPERATIONS, *ipam_operations.OPERATIONS)
-SERVER_PARTS: tuple[ServerPart, ...] = (ipam_api.SERVER_PART,)
+OPERATIONS = (*power_operations.OPERATIONS, *ipam_operations.OPERATIONS, *switch_operations.OPERATIONS)
+SERVER_PARTS: tuple[ServerPart, ...] = (ipam_api.SERVER_PART, switches_api.SERVER_PART)
 TIDY_EVERY = timedelta(hours=1)
 
 
@@ -125,14 +130,15 @@ async def open_services(
         if polls and runs_tasks:
             services.poller = Poller(tools, holder=engine.executor_id, location_id=location_id)
             loops.append(asyncio.create_task(services.poller.run(), name="power poller"))
+            switch_sweep = SwitchSweep(tools, holder=engine.executor_id, location_id=location_id)
+            loops.append(asyncio.create_task(switch_sweep.run(), name="switch sweep"))
         yield services
     finally:
         services.stopping.set()
         for loop in loops:
             loop.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
-        if services.poller is not None:
-            await services.poller.let_go()
+        await lease.let_go(db, engine.executor_id)
         await engine.stop()
         await doors.close()
         await db.dispose()
@@ -211,6 +217,10 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(servers_api.place_router)
     app.include_router(power_api.router)
     app.include_router(ipam_api.router)
+    app.include_router(switches_api.switch_router)
+    app.include_router(traffic_api.router)
+    app.include_router(switches_api.server_router)
+    app.include_router(switches_api.vlan_router)
     app.include_router(tasks_api.router)
     # Before `event/{id}`, which would take it.
     app.include_router(events_api.stream_router, dependencies=[Depends(_user_of_stream)])

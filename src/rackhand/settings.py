@@ -54,6 +54,9 @@ class Settings(BaseSettings):
         description="Seconds between two readings of a BMC's power state; spread over the interval.",
     )
     task_retention_days: int = Field(30, ge=1, description="Days that finished tasks are kept.")
+    traffic_retention_days: int = Field(
+        400, ge=62, description="Days that traffic samples are kept; those older than 45 days are packed."
+    )
     event_retention_days: int = Field(365, ge=1, description="Days that events are kept.")
     body_limit: int = Field(4 * 1024 * 1024, ge=1024, description="Largest request body in bytes.")
     log_level: str = Field("info", description="`debug`, `info`, `warning` or `error`.")

@@ -7,16 +7,21 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import selectinload
 
 from rackhand.app import Services, open_services, run_server
 from rackhand.events.service import Actor
+from rackhand.hardware.connect import open_switch
 from rackhand.ipam import places
 from rackhand.servers import service as servers
-from rackhand.servers.model import Location, Server
+from rackhand.servers.access import AccessGiven, endpoint_of
+from rackhand.servers.model import Location, Rack, Server
 from rackhand.settings import Settings
-from rackhand.sim.config import DiskConfig, MachineConfig, RackConfig
-from rackhand.sim.demo import demo_rack
+from rackhand.sim.config import BMC_PLUG, CableConfig, DiskConfig, MachineConfig, RackConfig, SwitchConfig
+from rackhand.sim.demo import CUSTOMER_VLAN, MANAGEMENT_VLAN, PROVISIONING_VLAN, demo_rack
 from rackhand.sim.rack import running_rack
+from rackhand.switches import service as switches
+from rackhand.switches.model import ConnectionKind, Switch, SwitchPort, VlanPurpose
 from rackhand.users import service as users
 from rackhand.users.model import Role, User
 
@@ -51,6 +56,7 @@ async def fill(services: Services, rack: RackConfig) -> None:
         await _add_customer(session)
         await _add_machines(session, services, rack)
         await _add_networks(session)
+    await add_switches(services, rack)
 
 
 async def _add_admin(session: AsyncSession, data: Path) -> None:
@@ -112,6 +118,77 @@ async def _add_machines(session: AsyncSession, services: Services, rack: RackCon
             bmc=bmc_access(machine),
             vault=services.vault,
             actor=ACTOR,
+        )
+
+
+async def add_switches(services: Services, rack: RackConfig) -> None:
+    """Add the rack's switches with their ports, its VLANs, and its cables to the servers of these names."""
+    for config in rack.switches:
+        async with services.db.write() as session:
+            switch = await _add_switch(session, services, config)
+        endpoint = endpoint_of(switch, services.vault)
+        async with open_switch(services.doors, endpoint) as device:
+            info, ports = await device.info(), await device.ports()
+        async with services.db.write() as session:
+            await switches.save_discovery(session, switch.id, info, ports)
+        async with services.db.write() as session:
+            await _plug_in(session, switch, [cable for cable in rack.cables if cable.switch == config.name])
+    async with services.db.write() as session:
+        await _add_vlans(session, rack)
+
+
+async def _add_switch(session: AsyncSession, services: Services, config: SwitchConfig) -> Switch:
+    cabinet = (await session.scalars(select(Rack).where(Rack.name == config.rack))).first()
+    values = {
+        "name": config.name,
+        "model": config.model,
+        "rack_id": cabinet.id if cabinet else None,
+        "unit": config.unit if cabinet else None,
+        "location_id": cabinet.location_id if cabinet else None,
+    }
+    given = AccessGiven(
+        driver="snmp",
+        host=config.snmp.host,
+        port=config.snmp.port,
+        user="",
+        password=config.snmp.read_community,
+        settings={"write_community": config.snmp.write_community},
+    )
+    return await switches.add_switch(session, values=values, given=given, vault=services.vault, actor=ACTOR)
+
+
+async def _plug_in(session: AsyncSession, switch: Switch, cables: list[CableConfig]) -> None:
+    by_name = {
+        server.name: server
+        for server in await session.scalars(select(Server).options(selectinload(Server.nics)))
+    }
+    query = (
+        select(SwitchPort).where(SwitchPort.switch_id == switch.id).options(selectinload(SwitchPort.switch))
+    )
+    ports = (await session.scalars(query.order_by(SwitchPort.if_index))).all()
+    for cable in cables:
+        server = by_name.get(cable.device)
+        if server is None:
+            continue
+        is_bmc = cable.plug == BMC_PLUG
+        nic = None if is_bmc else next(nic for nic in server.nics if nic.name == cable.plug)
+        kind = ConnectionKind.BMC if is_bmc else ConnectionKind.DATA
+        await switches.connect(
+            session, port=ports[cable.port - 1], kind=kind, server=server, nic=nic, actor=ACTOR
+        )
+
+
+async def _add_vlans(session: AsyncSession, rack: RackConfig) -> None:
+    purposes = {
+        PROVISIONING_VLAN: VlanPurpose.PROVISIONING,
+        CUSTOMER_VLAN: VlanPurpose.OTHER,
+        MANAGEMENT_VLAN: VlanPurpose.OTHER,
+    }
+    vlans = {vlan.id: vlan.name for switch in rack.switches for vlan in switch.vlans}
+    for vid, name in sorted(vlans.items()):
+        purpose = purposes.get(vid, VlanPurpose.CUSTOMER)
+        await switches.add_vlan(
+            session, location_id=None, vid=vid, name=name, purpose=purpose, owner_id=None, actor=ACTOR
         )
 
 

@@ -5,9 +5,11 @@ from sqlalchemy import select
 from rackhand import vault as vaults
 from rackhand.db import Database, utcnow
 from rackhand.http.idempotency import PURPOSE, IdempotencyKey
+from rackhand.servers.access import purpose_of
 from rackhand.servers.bmc import PASSWORD_PURPOSE
 from rackhand.servers.model import BmcAccess
 from rackhand.settings import Settings
+from rackhand.switches.model import Switch
 from rackhand.tasks.model import WorkerSlot
 
 
@@ -38,6 +40,13 @@ async def rotate(settings: Settings) -> None:
                 ring.open(access.password, purpose=PASSWORD_PURPOSE), purpose=PASSWORD_PURPOSE
             )
             resealed += 1
+        for model in (Switch,):
+            for device in await session.scalars(select(model).where(model.credentials != "")):
+                purpose = purpose_of(device)
+                device.credentials = ring.seal(
+                    ring.open(device.credentials, purpose=purpose), purpose=purpose
+                )
+                resealed += 1
         for stored in await session.scalars(select(IdempotencyKey).where(IdempotencyKey.sealed_body != "")):
             stored.sealed_body = ring.seal(ring.open(stored.sealed_body, purpose=PURPOSE), purpose=PURPOSE)
             resealed += 1

@@ -6,8 +6,9 @@ from rackhand.db import Base
 from rackhand.events import model as _events  # noqa: F401  # rows register themselves
 from rackhand.http import idempotency as _idempotency  # noqa: F401
 from rackhand.ipam import model as _ipam  # noqa: F401
-from rackhand.power import model as _power  # noqa: F401
 from rackhand.servers import model as _servers  # noqa: F401
+from rackhand.switches import model as _switches  # noqa: F401
+from rackhand.tasks import lease as _lease  # noqa: F401
 from rackhand.tasks import model as _tasks  # noqa: F401
 from rackhand.users import model as _users  # noqa: F401
 

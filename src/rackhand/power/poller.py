@@ -5,27 +5,24 @@ A plain loop, no workflow: a reading that is lost is read again. One process per
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
 
 import structlog
-from sqlalchemy import delete, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import select
 
 from rackhand.db import utcnow
 from rackhand.hardware.errors import AuthFailed, HardwareError
 from rackhand.hardware.interfaces import Endpoint
 from rackhand.hardware.sweep import power_states
-from rackhand.power.model import PollLease
 from rackhand.power.service import Observation, save_observations
 from rackhand.servers.bmc import endpoint_of
 from rackhand.servers.model import BmcAccess, Server
+from rackhand.tasks.lease import LEASE, hold_lease
 from rackhand.tasks.operation import Tools
 from rackhand.vault import SecretUnreadable
 
 log = structlog.get_logger()
 
 SLICES = 12
-LEASE = timedelta(seconds=60)
 SOON_SECONDS = 0.2
 
 
@@ -54,7 +51,7 @@ class Poller:
         while True:
             started = asyncio.get_running_loop().time()
             try:
-                if await self._hold_lease():
+                if await hold_lease(self._tools.db, f"power {self._location_id or 0}", self._holder):
                     await self.sweep(part=turn)
                     turn = 0 if turn is None else (turn + 1) % SLICES
                 else:
@@ -108,26 +105,3 @@ class Poller:
         log.info("power swept", servers=len(seen), changed=changed,
                  unreachable=sum(each.problem is not None for each in seen.values()))  # fmt: skip
         return len(seen)
-
-    async def _hold_lease(self) -> bool:
-        key = self._location_id or 0
-        async with self._tools.db.write() as session:
-            free = (PollLease.holder == self._holder) | (PollLease.lease_until < utcnow())
-            values = {"holder": self._holder, "lease_until": utcnow() + LEASE}
-            taken = await session.execute(
-                update(PollLease).where(PollLease.location_id == key, free).values(**values)
-            )
-            if taken.rowcount:  # type: ignore[attr-defined]  # a cursor result
-                return True
-            try:
-                async with session.begin_nested():
-                    session.add(PollLease(location_id=key, **values))
-                    await session.flush()
-            except IntegrityError:
-                return False
-            return True
-
-    async def let_go(self) -> None:
-        """Give the lease back, so that the next process need not wait for its end."""
-        async with self._tools.db.write() as session:
-            await session.execute(delete(PollLease).where(PollLease.holder == self._holder))

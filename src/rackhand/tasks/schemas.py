@@ -28,6 +28,8 @@ def step_row(step: TaskStep) -> dict[str, object]:
 def task_row(task: Task, normal: Mapping[StepKey, NormalDuration]) -> dict[str, object]:
     """A task; `id` and `consul_id` are the same number, so that either lookup works (api-facts 4).
 
+    `result` is what it found; a step keeps that in the memo.
+
     A key `error` is there only when there is one: some clients look for the bare word.
     """
     row: dict[str, object] = {
@@ -45,6 +47,7 @@ def task_row(task: Task, normal: Mapping[StepKey, NormalDuration]) -> dict[str, 
         "cancel_requested_at": wire_time(task.cancel_requested_at),
         "waiting": _waiting(task, normal),
         "steps": [step_row(step) for step in task.steps],
+        "result": task.memo.get("result"),
     }
     if task.error:
         row["error"] = {"code": 0, "msg": task.error}
