@@ -5,7 +5,7 @@ import contextlib
 import json
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -26,7 +26,10 @@ from starlette.types import Receive, Scope, Send
 
 import rackhand
 from rackhand import vault as vaults
+from rackhand.boot.listener import boot_listener
 from rackhand.db import Database, utcnow
+from rackhand.deploy import api as deploy_api
+from rackhand.deploy import operations as deploy_operations
 from rackhand.errors import Unauthenticated
 from rackhand.events import api as events_api
 from rackhand.events import service as events
@@ -64,7 +67,12 @@ from rackhand.vault import SecretUnreadable, Vault
 
 log = structlog.get_logger()
 
-OPERATIONS = (*power_operations.OPERATIONS, *ipam_operations.OPERATIONS, *switch_operations.OPERATIONS)
+OPERATIONS = (
+    *power_operations.OPERATIONS,
+    *ipam_operations.OPERATIONS,
+    *switch_operations.OPERATIONS,
+    *deploy_operations.OPERATIONS,
+)
 SERVER_PARTS: tuple[ServerPart, ...] = (ipam_api.SERVER_PART, switches_api.SERVER_PART)
 TIDY_EVERY = timedelta(hours=1)
 
@@ -216,6 +224,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(servers_api.router)
     app.include_router(servers_api.place_router)
     app.include_router(power_api.router)
+    app.include_router(deploy_api.router)
     app.include_router(ipam_api.router)
     app.include_router(switches_api.switch_router)
     app.include_router(traffic_api.router)
@@ -364,10 +373,25 @@ async def run_server(services: Services) -> None:
     await Server(config, services.stopping).serve()
 
 
+def serve_boot(services: Services) -> AbstractAsyncContextManager[str | None]:
+    """Serve machines that boot from the network while the block lasts; gives the URL."""
+    return boot_listener(services.settings, services.db, services.engine, services.stopping)
+
+
 async def serve(settings: Settings, *, runs_tasks: bool = True, polls: bool = True) -> None:
     """Run the whole product, or the API alone."""
-    async with open_services(settings, runs_tasks=runs_tasks, polls=polls) as services:
+    async with (
+        open_services(settings, runs_tasks=runs_tasks, polls=polls) as services,
+        serve_boot(services),
+    ):
         await run_server(services)
+
+
+async def boot(settings: Settings) -> None:
+    """Serve machines that boot from the network, and nothing else, until cancelled."""
+    async with open_services(settings, runs_tasks=False, polls=False) as services, serve_boot(services):
+        with contextlib.suppress(asyncio.CancelledError):
+            await services.stopping.wait()
 
 
 async def work(settings: Settings) -> None:

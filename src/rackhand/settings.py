@@ -53,6 +53,28 @@ class Settings(BaseSettings):
         gt=0,
         description="Seconds between two readings of a BMC's power state; spread over the interval.",
     )
+    boot_listen: str = Field(
+        "127.0.0.1:8682",
+        description="`host:port` for machines that boot from the network, plain HTTP, in the provisioning network;"
+        " empty: none.",
+    )
+    boot_url: str = Field(
+        "", description="How machines reach `boot_listen`, as a URL; empty: under the address that they asked."
+    )
+    boot_transfers: int = Field(
+        64, ge=1, description="Kernels, ramdisks and images that are sent at once; others wait."
+    )
+    boot_patience: float = Field(
+        600.0,
+        gt=0,
+        description="Seconds from power on until a server must ask for its boot script; then the next way is tried.",
+    )
+    agent_patience: float = Field(
+        300.0, gt=0, description="Seconds that a booted agent may be silent before it is given up."
+    )
+    diagnosis_minutes: float = Field(
+        60.0, gt=0, description="Minutes after which a diagnosis is ended by force; a wipe in it comes on top."
+    )
     task_retention_days: int = Field(30, ge=1, description="Days that finished tasks are kept.")
     traffic_retention_days: int = Field(
         400, ge=62, description="Days that traffic samples are kept; those older than 45 days are packed."

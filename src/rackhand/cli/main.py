@@ -87,6 +87,20 @@ def worker(
 
 
 @app.command()
+def boot(
+    config: Config = None,
+    data: Data = None,
+    listen: Annotated[
+        str | None, typer.Option(help="host:port in the provisioning network, plain HTTP.")
+    ] = None,
+) -> None:
+    """Serve machines that boot from the network: scripts, kernels, ramdisks, and the agents on them."""
+    from rackhand.app import boot as run
+
+    _run(run(_settings(config, data, boot_listen=listen)))
+
+
+@app.command()
 def demo(
     config: Config = None,
     data: Data = None,

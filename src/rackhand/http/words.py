@@ -49,3 +49,11 @@ OPERATION_STATUS_WHERE: dict[str, tuple[str, ...]] = {
     "failed": ("failed",),
     "canceled": ("cancelled",),
 }
+# How disks are cleared: nothing, the start of each, or all of it (api-facts 5.4).
+CLEAR_HDD = {
+    "none": "none",
+    "": "none",
+    "fast": "fast",
+    "quick": "fast",
+    "full": "full",
+}

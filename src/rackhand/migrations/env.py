@@ -2,8 +2,9 @@
 
 from alembic import context
 
+from rackhand.boot import model as _boot  # noqa: F401  # rows register themselves
 from rackhand.db import Base
-from rackhand.events import model as _events  # noqa: F401  # rows register themselves
+from rackhand.events import model as _events  # noqa: F401
 from rackhand.http import idempotency as _idempotency  # noqa: F401
 from rackhand.ipam import model as _ipam  # noqa: F401
 from rackhand.servers import model as _servers  # noqa: F401

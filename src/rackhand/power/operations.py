@@ -38,9 +38,14 @@ async def _look(ctx: StepContext, server: Server, bmc: Bmc) -> PowerState:
     return state
 
 
-async def _switch(ctx: StepContext, server: Server, action: PowerAction, wanted: PowerState) -> Done | Wait:
-    """Ask once and look until it is so. Safe to repeat: does nothing when it is so already."""
-    asked_key = f"{ctx.step}.asked_at"
+async def switch_chassis(
+    ctx: StepContext, server: Server, action: PowerAction, wanted: PowerState, *, note: str = ""
+) -> Done | Wait:
+    """Ask once and look until it is so. Safe to repeat: does nothing when it is so already.
+
+    *note* names this switching in the task's memo, for a step that switches more than once.
+    """
+    asked_key = f"{note or ctx.step}.asked_at"
     asked_at = ctx.memo.get(asked_key)
     async with open_server_bmc(ctx.tools, server) as bmc:
         if await _look(ctx, server, bmc) is wanted:
@@ -74,12 +79,12 @@ async def ask_system_to_shut_down(ctx: StepContext, server: Server) -> Done | Wa
 
 async def switch_off_chassis(ctx: StepContext, server: Server) -> Done | Wait:
     """Have the chassis off, by force where it is on."""
-    return await _switch(ctx, server, PowerAction.OFF, PowerState.OFF)
+    return await switch_chassis(ctx, server, PowerAction.OFF, PowerState.OFF)
 
 
 async def switch_on_chassis(ctx: StepContext, server: Server) -> Done | Wait:
     """Have the chassis on."""
-    return await _switch(ctx, server, PowerAction.ON, PowerState.ON)
+    return await switch_chassis(ctx, server, PowerAction.ON, PowerState.ON)
 
 
 BMC_DEADLINE = timedelta(seconds=90)

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from rackhand.sim.events import Action
 from rackhand.sim.faults import Fault
-from rackhand.sim.wire import EventView, FaultDescription, LogPage, MachineView
+from rackhand.sim.wire import BootServer, EventView, FaultDescription, LogPage, MachineView
 
 TIMEOUT_SECONDS = 10.0
 POLL_SECONDS = 0.02
@@ -49,6 +49,7 @@ MACHINE = TypeAdapter(MachineView)
 MACHINES = TypeAdapter(list[MachineView])
 FAULT_TABLE = TypeAdapter(list[FaultDescription])
 LOG = TypeAdapter(LogPage)
+BOOT_SERVER = TypeAdapter(BootServer)
 
 
 def _machines() -> _Call[list[MachineView]]:
@@ -78,6 +79,10 @@ def _set_mains(name: str, feed: str | None, *, on: bool) -> _Call[MachineView]:
 
 def _press_power_button(name: str, *, hold: bool) -> _Call[MachineView]:
     return _Call("POST", f"/machines/{name}/power_button", MACHINE, {"hold": hold})
+
+
+def _set_boot_server(url: str, vlan: int | None) -> _Call[BootServer]:
+    return _Call("PUT", "/boot_server", BOOT_SERVER, {"url": url, "vlan": vlan})
 
 
 def _log(after: int, machine: str | None, limit: int) -> _Call[LogPage]:
@@ -131,6 +136,10 @@ class RackControl:
     def press_power_button(self, name: str, *, hold: bool = False) -> MachineView:
         """Press the button on the machine's front."""
         return self._send(_press_power_button(name, hold=hold))
+
+    def set_boot_server(self, url: str, *, vlan: int | None = None) -> None:
+        """Say where machines boot from the network; empty for nowhere."""
+        self._send(_set_boot_server(url, vlan))
 
     def log(self, *, after: int = 0, machine: str | None = None) -> list[EventView]:
         """Return all events after number *after*."""
@@ -232,6 +241,10 @@ class AsyncRackControl:
     async def press_power_button(self, name: str, *, hold: bool = False) -> MachineView:
         """Press the button on the machine's front."""
         return await self._send(_press_power_button(name, hold=hold))
+
+    async def set_boot_server(self, url: str, *, vlan: int | None = None) -> None:
+        """Say where machines boot from the network; empty for nowhere."""
+        await self._send(_set_boot_server(url, vlan))
 
     async def log(self, *, after: int = 0, machine: str | None = None) -> list[EventView]:
         """Return all events after number *after*."""

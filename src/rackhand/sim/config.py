@@ -194,6 +194,41 @@ class SwitchConfig:
     seed: int = 0
 
 
+class PduKind(StrEnum):
+    """The MIB that a PDU speaks."""
+
+    APC_RPDU2 = "apc_rpdu2"
+    APC_RPDU = "apc_rpdu"
+    RARITAN = "raritan"
+    EATON = "eaton"
+    VERTIV = "vertiv"
+
+
+@dataclass(frozen=True)
+class OutletConfig:
+    """An outlet: its name, and the feed of a machine that is plugged in, if any."""
+
+    name: str
+    machine: str | None = None
+    feed: str | None = None
+
+
+@dataclass(frozen=True)
+class PduConfig:
+    """A PDU that hangs in *rack* and takes no unit; outlets count from 1. All outlets start on.
+
+    A reboot of an outlet keeps it off for *reboot_seconds*, simulated.
+    """
+
+    name: str
+    snmp: SnmpConfig
+    kind: PduKind
+    mac: str
+    rack: str
+    outlets: tuple[OutletConfig, ...]
+    reboot_seconds: float = 5.0
+
+
 BMC_PLUG = "bmc"
 PDU_PLUG = "mgmt"
 
@@ -224,16 +259,21 @@ class RackConfig:
     """Everything that one process simulates.
 
     *time_scale* is simulated seconds per real second; *tls* puts Redfish behind a self-signed certificate.
+    *boot_url* is the boot server of the network, empty when there is none; its machines reach it in
+    *provisioning_vlan*, or in any VLAN.
     """
 
     machines: tuple[MachineConfig, ...]
     racks: tuple[CabinetConfig, ...]
     switches: tuple[SwitchConfig, ...] = ()
+    pdus: tuple[PduConfig, ...] = ()
     cables: tuple[CableConfig, ...] = ()
     control_host: str = "127.0.0.1"
     control_port: int = 0
     time_scale: float = 1.0
     tls: bool = False
+    boot_url: str = ""
+    provisioning_vlan: int | None = None
 
     def machine(self, name: str) -> MachineConfig:
         """Return the machine called *name*; KeyError when there is none."""
@@ -247,4 +287,11 @@ class RackConfig:
         for switch in self.switches:
             if switch.name == name:
                 return switch
+        raise KeyError(name)
+
+    def pdu(self, name: str) -> PduConfig:
+        """Return the PDU called *name*; KeyError when there is none."""
+        for pdu in self.pdus:
+            if pdu.name == name:
+                return pdu
         raise KeyError(name)

@@ -16,6 +16,7 @@ from rackhand.sim.bmc import Bmc
 from rackhand.sim.config import BmcKind, RackConfig
 from rackhand.sim.events import Action, EventLog, Source
 from rackhand.sim.faults import FAULTS, BadFault, Fault
+from rackhand.sim.netboot import BootNetwork
 from rackhand.sim.network import Network
 from rackhand.sim.switch import Switch
 
@@ -33,6 +34,7 @@ class ControlledRack(Protocol):
     switches: dict[str, Switch]
     network: Network
     log: EventLog
+    boot_network: BootNetwork
 
 
 class Refused(Exception):  # an answer, not an accident
@@ -162,6 +164,13 @@ async def _press_power_button(rack: ControlledRack, request: Request) -> BaseMod
     return machine_view(bmc, tls=rack.config.tls)
 
 
+async def _set_boot_server(rack: ControlledRack, request: Request) -> BaseModel:
+    """Say where machines boot from the network; those that do so already go on."""
+    setting = await _body(request, wire.BootServer)
+    rack.boot_network.url, rack.boot_network.vlan = setting.url.rstrip("/"), setting.vlan
+    return setting
+
+
 async def _show_log(rack: ControlledRack, request: Request) -> BaseModel:
     after = _number(request, "after", usual=0, most=2**63)
     limit = _number(request, "limit", usual=USUAL_EVENTS, most=MOST_EVENTS)
@@ -279,5 +288,6 @@ ROUTES: Final = (
     _route("DELETE", "/machines/{machine}/faults/{fault}", _switch_fault_off),
     _route("PUT", "/machines/{machine}/mains", _set_mains),
     _route("POST", "/machines/{machine}/power_button", _press_power_button),
+    _route("PUT", "/boot_server", _set_boot_server),
     _route("POST", "/reset", _reset),
 )

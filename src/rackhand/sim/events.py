@@ -72,8 +72,17 @@ class Action(StrEnum):
     VLAN_IGNORED = "vlan_ignored"  # PVID or VLAN: accepted, and a fault kept it from being set
     CABLES_SWAPPED = "cables_swapped"
     TRAFFIC_SET = "traffic_set"
+    OUTLET_ON = "outlet_on"
+    OUTLET_OFF = "outlet_off"
+    OUTLET_UNCHANGED = "outlet_unchanged"  # accepted, and there was nothing to do
+    OUTLET_IGNORED = "outlet_ignored"  # accepted, and a fault kept it from being done
+    OUTLET_STUCK = "outlet_stuck"  # reported as done, and the relay did not move
     CRASHED = "crashed"
     RESTARTED = "restarted"
+    NETBOOT_ANSWERED = "netboot_answered"  # the boot server's script was run to its end
+    NETBOOT_FAILED = "netboot_failed"  # nothing came of the network; the disk is next
+    DISK_ERASED = "disk_erased"
+    DISK_ERASE_IGNORED = "disk_erase_ignored"  # reported as done, and a fault kept it from being done
     RETURNED_TO_START = "returned_to_start"  # the control API's reset
 
 

@@ -33,12 +33,20 @@ class Fault(StrEnum):
     POWER_CUT = "power_cut"
     WRONG_PASSWORD = "wrong_password"  # noqa: S105  # the name of a fault
     DROP_PACKETS = "drop_packets"
+    DISK_KEEPS = "disk_keeps"
+    DISK_STUCK = "disk_stuck"
+    DISK_UNREADABLE = "disk_unreadable"
+    DISK_NO_ERASE = "disk_no_erase"
+    DISK_HIDDEN_AREA = "disk_hidden_area"
+    DISK_FAILING = "disk_failing"
     READ_ONLY = "read_only"
     IGNORE_ADMIN_STATUS = "ignore_admin_status"
     IGNORE_VLAN = "ignore_vlan"
     CRASH_BEFORE_CHANGE = "crash_before_change"
     CRASH_AFTER_CHANGE = "crash_after_change"
     NARROW_COUNTERS = "narrow_counters"
+    IGNORE_OUTLET = "ignore_outlet"
+    STUCK_OUTLET = "stuck_outlet"
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,12 @@ class FaultKind:
 EVERY: Final = frozenset(DeviceKind)
 SNMP: Final = frozenset({DeviceKind.SWITCH, DeviceKind.PDU})
 SWITCH: Final = frozenset({DeviceKind.SWITCH})
+PDU: Final = frozenset({DeviceKind.PDU})
+
+
+def _of_disk(doc: str) -> FaultKind:
+    """A fault of one disk of a machine, or of all."""
+    return FaultKind(doc, unit="number of the disk, 0 for all", default=0, low=0, high=256, strikes=False)
 
 
 FAULTS: Final[dict[Fault, FaultKind]] = {
@@ -132,6 +146,12 @@ FAULTS: Final[dict[Fault, FaultKind]] = {
         high=1,
         devices=EVERY,
     ),
+    Fault.DISK_KEEPS: _of_disk("The disk reports that it was erased and keeps its bytes."),
+    Fault.DISK_STUCK: _of_disk("An erase of the disk never finishes."),
+    Fault.DISK_UNREADABLE: _of_disk("Reading the disk fails."),
+    Fault.DISK_NO_ERASE: _of_disk("The disk cannot erase itself, it can only be written to."),
+    Fault.DISK_HIDDEN_AREA: _of_disk("The end of the disk is hidden."),
+    Fault.DISK_FAILING: _of_disk("The disk reports by SMART that it is failing."),
     Fault.READ_ONLY: FaultKind("Every SET is refused, whatever the community.", devices=SNMP),
     Fault.IGNORE_ADMIN_STATUS: FaultKind(
         "The switch accepts a change of ifAdminStatus and does not make it.", devices=SWITCH
@@ -147,6 +167,16 @@ FAULTS: Final[dict[Fault, FaultKind]] = {
     ),
     Fault.NARROW_COUNTERS: FaultKind(
         "The switch has no 64-bit counters; those of 32 bits wrap.", strikes=False, devices=SWITCH
+    ),
+    Fault.IGNORE_OUTLET: FaultKind("The PDU accepts an outlet command and does nothing.", devices=PDU),
+    Fault.STUCK_OUTLET: FaultKind(
+        "The relay of one outlet does not move any more; the PDU reports what it was told to do.",
+        unit="number of the outlet",
+        default=1,
+        low=1,
+        high=1000,
+        strikes=False,
+        devices=PDU,
     ),
 }
 

@@ -28,6 +28,7 @@ from rackhand.sim.events import Event, EventLog
 from rackhand.sim.faults import DeviceKind, Faults
 from rackhand.sim.ipmi import IpmiFace
 from rackhand.sim.machine import Machine
+from rackhand.sim.netboot import BootNetwork
 from rackhand.sim.network import Network
 from rackhand.sim.redfish import RedfishApp
 from rackhand.sim.snmp import SnmpFace
@@ -61,6 +62,7 @@ class Rack:
         clock = ScaledClock(config.time_scale)
         self.config = config
         self.log = events
+        self.boot_network = BootNetwork(config.boot_url, config.provisioning_vlan)
         self.machines: dict[str, Machine] = {}
         self.bmcs: dict[str, Bmc] = {}
         for machine_config in config.machines:
@@ -68,6 +70,7 @@ class Rack:
             machine = Machine(machine_config, clock=clock, log=events, faults=Faults(name, events))
             self.machines[name] = machine
             self.bmcs[name] = Bmc(machine)
+            self.boot_network.attach(machine)
         self.switches = {
             switch.name: Switch(
                 switch, clock=clock, log=events, faults=Faults(switch.name, events, DeviceKind.SWITCH)
@@ -75,6 +78,8 @@ class Rack:
             for switch in config.switches
         }
         self.network = Network(config.cables, self.switches, self.bmcs, events)
+        if config.cables:
+            self.boot_network.vlan_of = self.network.vlan_of
 
     @property
     def control_url(self) -> str:

@@ -36,6 +36,13 @@ class PowerButton(Strict):
     hold: bool = False
 
 
+class BootServer(Strict):
+    """Where machines boot from the network: its URL, empty for nowhere, and its VLAN, null for any."""
+
+    url: Annotated[str, Field(max_length=255, pattern=r"^(http://[^\s/]+/?)?$")]
+    vlan: Annotated[int, Field(ge=1, le=4094)] | None = None
+
+
 class ResetRequest(Strict):
     """What to return to its start: one machine, or all."""
 

@@ -23,7 +23,7 @@ from uuid import uuid4
 
 import structlog
 from dbos import DBOS, DBOSClient, DBOSConfig, SetWorkflowID
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -385,7 +385,7 @@ class Engine:
             assert task is not None  # noqa: S101  # `_outcome_of` answers for one that is gone
             task.executor_id = self.executor_id
             operation = self._operations.get(task.name)
-            call = turns.begin(session, task, operation)
+            call = turns.begin(session, task, operation, bound=self._bound_of(task, operation))
             if call is None or operation is None:
                 return task.outcome or turns.OVER
         answer, memo = await self._call(operation, task, call)
@@ -399,11 +399,20 @@ class Engine:
             turns.end(session, task, operation, answer)
             return task.outcome or turns.OVER
 
+    def _bound_of(self, task: Task, operation: Operation[Any] | None) -> timedelta | None:
+        if operation is None or operation.bound is None:
+            return None
+        try:
+            return operation.bound(operation.params.model_validate(task.params), self._tools.settings)
+        except ValidationError:
+            return None  # the call of the step says so
+
     async def _call(
         self, operation: Operation[Any], task: Task, call: turns.Call
     ) -> tuple[turns.Answer, dict[str, Any]]:
         """Call the step; whatever it raises is its answer. Gives the memo as the step left it."""
         deadline = call.row.deadline_at or utcnow()
+        bound = self._bound_of(task, operation)
         context = StepContext(
             tools=self._tools,
             task_id=task.id,
@@ -416,6 +425,7 @@ class Engine:
             memo=dict(task.memo),
             write_memo=partial(self._write_memo, task.id, task.turn),
             write_progress=partial(self._write_progress, call.row.id),
+            task_ends_at=None if bound is None or task.started_at is None else task.started_at + bound,
         )
         try:
             context.params = operation.params.model_validate(task.params)

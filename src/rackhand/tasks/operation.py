@@ -71,7 +71,7 @@ class Tools:
 
 @dataclass
 class StepContext:
-    """What a step knows of its task.
+    """What a step knows of its task; *task_ends_at* is when the operation's bound is over.
 
     `memo` is kept between the calls of all steps of a task and must hold no secret. What is put into it during a call
     is stored when the call returns; `remember` stores it at once, before something that must not happen twice.
@@ -88,6 +88,7 @@ class StepContext:
     memo: dict[str, Any]
     write_memo: Callable[[dict[str, Any]], Awaitable[None]] = field(repr=False)
     write_progress: Callable[[int | None, str], Awaitable[None]] = field(repr=False)
+    task_ends_at: datetime | None = None
 
     async def remember(self, **values: object) -> None:
         """Store *values* in the memo now; they survive a crash that follows."""
@@ -125,7 +126,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Operation(Generic[S]):
-    """A named list of steps on one kind of subject."""
+    """A named list of steps on one kind of subject.
+
+    *bound* is how long a task may go forward in all; no step waits beyond that, whatever its own deadline is.
+    """
 
     name: str
     title: str
@@ -133,6 +137,7 @@ class Operation(Generic[S]):
     load: Callable[[AsyncSession, int], Awaitable[S | None]]
     steps: tuple[Step, ...]
     params: type[BaseModel] = NoParams
+    bound: Callable[[Any, Settings], timedelta] | None = None
 
     def __post_init__(self) -> None:
         """Step names are keys."""

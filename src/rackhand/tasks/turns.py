@@ -4,7 +4,7 @@ Nothing here waits or talks to a device; every function works on a task that is 
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -36,8 +36,13 @@ class Call:
     is_undo: bool
 
 
-def begin(session: AsyncSession, task: Task, operation: Operation[Any] | None) -> Call | None:
-    """Move to the step at the cursor and write down that it is called; None when the turn is over without a call."""
+def begin(
+    session: AsyncSession, task: Task, operation: Operation[Any] | None, *, bound: timedelta | None = None
+) -> Call | None:
+    """Move to the step at the cursor and write down that it is called; None when the turn is over without a call.
+
+    A task that has gone forward for *bound* in all fails here, whatever step it is at.
+    """
     now = utcnow()
     task.started_at = task.started_at or now
     task.status = TaskStatus.RUNNING
@@ -50,6 +55,13 @@ def begin(session: AsyncSession, task: Task, operation: Operation[Any] | None) -
         return None
     row = task.steps[task.position]
     step = operation.step(row.name) if operation else None
+    until = None if bound is None else task.started_at + bound
+    if bound is not None and until is not None and now >= until:
+        minutes = f"{bound.total_seconds() / 60:g} minutes"
+        waited = f", while waiting for {task.waiting_for}" if task.waiting_for else ""
+        _fail(session, task, operation, row, f"Ended by force after {minutes} at {row.name}{waited}.")
+        task.turn += 1
+        return None
     if step is None:
         _fail(
             session,
@@ -62,6 +74,8 @@ def begin(session: AsyncSession, task: Task, operation: Operation[Any] | None) -
         return None
     if row.deadline_at is None:
         row.started_at, row.deadline_at = now, now + step.deadline
+        if until is not None:
+            row.deadline_at = min(row.deadline_at, until)
     row.status, row.attempts = StepStatus.RUNNING, row.attempts + 1
     return Call(step, row, is_undo=False)
 

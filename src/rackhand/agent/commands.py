@@ -1,0 +1,92 @@
+"""What the manager can ask of a machine: a closed table of typed commands. Nothing from the network is run as text."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rackhand.agent.host import Host, HostError
+from rackhand.agent.inventory import take_inventory
+from rackhand.agent.protocol import Command, Manager, ManagerAway, Misunderstood
+from rackhand.agent.speed import measure_speed
+
+REPORT_EVERY = 2.0
+
+Json = dict[str, Any]
+
+
+class Unwanted(Exception):
+    """The manager does not want the command any more."""
+
+
+class Report:
+    """Tells the manager how far a command is, not too often; a manager that is away is no reason to stop."""
+
+    def __init__(self, manager: Manager, command: Command) -> None:
+        self._manager = manager
+        self._command = command
+        self._next = 0.0
+
+    def __call__(self, percent: int | None, message: str) -> None:
+        """Raise `Unwanted` when the manager says so."""
+        if time.monotonic() < self._next:
+            return
+        try:
+            wanted = self._manager.progress(self._command, percent, message)
+        except (ManagerAway, Misunderstood):
+            wanted = True
+        self._next = time.monotonic() + REPORT_EVERY
+        if not wanted:
+            raise Unwanted
+
+
+Work = Callable[[Host, Mapping[str, Any], Report], Json]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a command, as it goes to the manager; *then* is done when the manager has it."""
+
+    ok: bool
+    result: Json | None = None
+    error: str | None = None
+    then: Callable[[], None] | None = None
+
+    def as_json(self) -> Json:
+        """What is sent and kept."""
+        return {"ok": self.ok, "result": self.result, "error": self.error}
+
+
+def _inventory(host: Host, _args: Mapping[str, Any], _report: Report) -> Json:
+    return take_inventory(host)
+
+
+def _speed_test(host: Host, _args: Mapping[str, Any], report: Report) -> Json:
+    return measure_speed(host, report)
+
+
+WORK: Mapping[str, Work] = {
+    "inventory": _inventory,
+    "speed_test": _speed_test,
+}
+ENDINGS: Mapping[str, Callable[[Host], None]] = {
+    "reboot": lambda host: host.reboot(),
+    "power_off": lambda host: host.power_off(),
+}
+
+
+def execute(host: Host, command: Command, report: Report) -> Outcome:
+    """Do *command*; whatever goes wrong is its outcome."""
+    if (ending := ENDINGS.get(command.kind)) is not None:
+        return Outcome(ok=True, result={}, then=lambda: ending(host))
+    work = WORK.get(command.kind)
+    if work is None:
+        return Outcome(ok=False, error=f"This agent has no command {command.kind!r}.")
+    try:
+        return Outcome(ok=True, result=work(host, command.args, report))
+    except Unwanted:
+        return Outcome(ok=False, error="It was not wanted any more.")
+    except HostError as error:
+        return Outcome(ok=False, error=str(error))
+    except (KeyError, TypeError, ValueError) as error:
+        return Outcome(ok=False, error=f"{command.kind}: the arguments are wrong: {error!r}")

@@ -1,0 +1,5 @@
+"""The agent's machine on real iron: Linux."""
+
+
+class LinuxHost:
+    """To be written."""

@@ -1,0 +1,94 @@
+"""Diagnosing a server: boot the agent, see what is in the machine and how fast it is, and leave it as it was found."""
+
+from datetime import timedelta
+
+from pydantic import BaseModel
+
+from rackhand.boot import agents
+from rackhand.deploy.service import note_failed_diagnosis, save_diagnosis
+from rackhand.deploy.steps import (
+    ask_agent,
+    await_agent,
+    boot_from_network,
+    look_at_power,
+    release_boot,
+    reserve_boot,
+    return_to_disk,
+    undo_boot,
+    undo_reservation,
+)
+from rackhand.servers import queries
+from rackhand.servers.model import Server
+from rackhand.settings import Settings
+from rackhand.tasks.operation import Done, Operation, Step, StepContext, StepFailed, Wait
+
+
+class Diagnose(BaseModel):
+    """A diagnosis takes nothing, for now."""
+
+
+async def note_failure(ctx: StepContext, server: Server) -> None:
+    """Keep a server whose diagnosis failed out of the stock."""
+    async with ctx.tools.db.write() as session:
+        await note_failed_diagnosis(session, server.id, ctx.task_id)
+
+
+async def take_inventory(ctx: StepContext, _server: Server) -> Done | Wait:
+    """Have the agent tell what is in the machine."""
+    answer = await ask_agent(ctx, "inventory", words="the inventory")
+    return answer if isinstance(answer, Wait) else Done()
+
+
+async def measure_speed(ctx: StepContext, _server: Server) -> Done | Wait:
+    """Have the agent measure disks, memory and links."""
+    answer = await ask_agent(ctx, "speed_test", words="the speed test")
+    return answer if isinstance(answer, Wait) else Done()
+
+
+async def record_diagnosis(ctx: StepContext, server: Server) -> Done:
+    """Write down what was found. Safe to repeat."""
+    async with ctx.tools.db.write() as session:
+        inventory = await agents.last_command(session, ctx.task_id, take_inventory.__name__)
+        speed = await agents.last_command(session, ctx.task_id, measure_speed.__name__)
+        found = await queries.for_task(session, server.id)
+        if (
+            inventory is None
+            or inventory.result is None
+            or speed is None
+            or speed.result is None
+            or found is None
+        ):
+            raise StepFailed("What the agent found is gone.")
+        await save_diagnosis(session, found, inventory.result, speed.result, task_id=ctx.task_id)
+    return Done()
+
+
+def bound(_params: Diagnose, settings: Settings) -> timedelta:
+    """A diagnosis that takes longer is ended by force (api-facts 9)."""
+    return timedelta(minutes=settings.diagnosis_minutes)
+
+
+# The operation's bound ends what the deadlines of its steps do not: they are as long as a slow machine may take.
+BOOT_DEADLINE = timedelta(hours=6)
+AGENT_DEADLINE = timedelta(hours=6)
+BMC_DEADLINE = timedelta(minutes=5)
+
+DIAGNOSE = Operation(
+    name="operation_diag",
+    title="Diagnosis",
+    subject_kind="server",
+    load=queries.for_task,
+    params=Diagnose,
+    bound=bound,
+    steps=(
+        Step(look_at_power, undo=note_failure),
+        Step(reserve_boot, undo=undo_reservation),
+        Step(boot_from_network, undo=undo_boot, deadline=BOOT_DEADLINE),
+        Step(await_agent, deadline=BOOT_DEADLINE),
+        Step(take_inventory, deadline=AGENT_DEADLINE),
+        Step(measure_speed, deadline=AGENT_DEADLINE),
+        Step(record_diagnosis, cancellable=False),
+        Step(release_boot, cancellable=False),
+        Step(return_to_disk, deadline=BMC_DEADLINE, cancellable=False),
+    ),
+)

@@ -1,0 +1,5 @@
+"""The operations of this slice."""
+
+from rackhand.deploy.diagnose import DIAGNOSE
+
+OPERATIONS = (DIAGNOSE,)

@@ -1,0 +1,291 @@
+"""Steps that these operations share: boot a server into the agent, ask the agent, put the server back as it was.
+
+A network boot is proven, never hoped for: it counts when the server has asked for its boot script (`boot_from_network`)
+and the agent has said the nonce of that script (`await_agent`). What does not come is tried again in the ways of
+`LADDER`, one after the other.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from rackhand.boot import agents, reservations
+from rackhand.boot.ipxe import KERNEL, RAMDISK
+from rackhand.boot.model import CommandState
+from rackhand.boot.reservations import Image, Seen
+from rackhand.db import utcnow
+from rackhand.hardware.errors import Refused, Timeout, Unsupported
+from rackhand.hardware.interfaces import BootDevice, BootMode, PowerAction, PowerState
+from rackhand.power.operations import switch_chassis
+from rackhand.power.service import save_state
+from rackhand.servers.bmc import open_server_bmc
+from rackhand.servers.model import Server
+from rackhand.tasks.operation import Done, StepContext, StepFailed, Wait
+
+log = structlog.get_logger()
+
+LOOK_EVERY = timedelta(seconds=10)
+RESERVED_FOR = timedelta(hours=24)
+OVERRIDE_TRIES = 3
+COMMAND_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A way to have a server boot from the network."""
+
+    words: str
+    says_mode: bool = False
+    persistent: bool = False
+    restarts_bmc: bool = False
+
+
+LADDER = (
+    Rung("with an override for one boot"),
+    Rung("with the override set again"),
+    Rung("with the boot mode said as well", says_mode=True),
+    Rung("with an override for every boot", says_mode=True, persistent=True),
+    Rung("after a restart of the BMC", says_mode=True, persistent=True, restarts_bmc=True),
+)
+
+
+# --- what the server was like
+
+
+async def look_at_power(ctx: StepContext, server: Server) -> Done:
+    """Remember whether the server is on; the first look counts."""
+    if "was_on" in ctx.memo:
+        return Done()
+    at = utcnow()
+    async with open_server_bmc(ctx.tools, server) as bmc:
+        state = await bmc.power_state()
+    if state is PowerState.UNKNOWN:
+        raise Timeout("The BMC does not know whether the server is on.")
+    async with ctx.tools.db.write() as session:
+        await save_state(session, server.id, state, at)
+    await ctx.remember(was_on=state is PowerState.ON)
+    return Done()
+
+
+# --- reservation
+
+
+async def reserve_boot(ctx: StepContext, server: Server) -> Done:
+    """Have the server boot the ramdisk from now on. Safe to repeat; undone by `release_boot`."""
+    folder = ctx.tools.settings.data / "boot" / Image.RAMDISK
+    missing = [name for name in (KERNEL, RAMDISK) if not (folder / name).is_file()]
+    if missing:
+        raise StepFailed(f"There is no ramdisk to boot: {folder / missing[0]} is missing.")
+    async with ctx.tools.db.write() as session:
+        await reservations.reserve(
+            session,
+            server,
+            task_id=ctx.task_id,
+            image=Image.RAMDISK,
+            expires_at=ctx.task_ends_at or utcnow() + RESERVED_FOR,
+        )
+    return Done()
+
+
+async def release_boot(ctx: StepContext, _server: Server) -> Done:
+    """Have the server boot its disk from now on, and let its agent go. Safe to repeat."""
+    async with ctx.tools.db.write() as session:
+        await reservations.release(session, ctx.task_id)
+    return Done()
+
+
+async def undo_reservation(ctx: StepContext, server: Server) -> None:
+    """See `release_boot`."""
+    await release_boot(ctx, server)
+
+
+# --- booting
+
+
+async def boot_from_network(ctx: StepContext, server: Server) -> Done | Wait:
+    """Restart the server until it asks for its boot script, climbing the ladder."""
+    return await _climb(ctx, server, has_come=lambda seen: seen.asked_at is not None)
+
+
+async def await_agent(ctx: StepContext, server: Server) -> Done | Wait:
+    """Wait until the agent says the nonce of the script; when it does not come, climb the ladder further."""
+    return await _climb(ctx, server, has_come=lambda seen: seen.hello_at is not None)
+
+
+async def _climb(ctx: StepContext, server: Server, *, has_come: Callable[[Seen], bool]) -> Done | Wait:
+    """Go on with the present rung, or climb to the next one.
+
+    On a rung: off, seen; override, read back; everything of earlier boots forgotten; on, seen; then watch. How far it
+    is stands in the memo before the next action, so that a crash repeats one action at most.
+    """
+    async with ctx.tools.db.read() as session:
+        seen = await reservations.seen(session, ctx.task_id)
+    boot: dict[str, Any] = ctx.memo.setdefault("boot", {"rung": 0, "stage": "bmc"})
+    if boot["stage"] == "watch" and has_come(seen):
+        number = boot["rung"]
+        return Done("" if not number else f"at attempt {number + 1}, {LADDER[number].words}")
+    while (stage := boot["stage"]) != "watch":
+        try:
+            wait = await STAGES[stage].act(ctx, server, LADDER[boot["rung"]])
+        except (Refused, Unsupported) as error:
+            await _climb_on(ctx, boot, f"the BMC does not do it: {error}")
+            continue
+        if wait is not None:
+            return wait
+        boot |= {"stage": STAGES[stage].then, "since": utcnow().timestamp()}
+        await ctx.remember(boot=boot)
+    return await _watch(ctx, boot, seen)
+
+
+async def _restart_bmc(ctx: StepContext, server: Server, rung: Rung) -> Wait | None:
+    if not rung.restarts_bmc:
+        return None
+    if not ctx.memo.get("bmc_restarted"):
+        await ctx.remember(bmc_restarted=True)
+        async with open_server_bmc(ctx.tools, server) as bmc:
+            await bmc.reset_bmc()
+        return Wait("the BMC to come back", every=timedelta(seconds=5))
+    return None
+
+
+async def _switch_off(ctx: StepContext, server: Server, rung: Rung) -> Wait | None:
+    answer = await switch_chassis(ctx, server, PowerAction.OFF, PowerState.OFF, note=f"{rung.words}: off")
+    return answer if isinstance(answer, Wait) else None
+
+
+async def _set_override(ctx: StepContext, server: Server, rung: Rung) -> Wait | None:
+    """Set and read back. A BMC that reports something else is told again; what it did shows when the server boots."""
+    mode = (BootMode.UEFI if server.efi else BootMode.LEGACY) if rung.says_mode else None
+    async with ctx.tools.db.write() as session:
+        await reservations.forget_boot(session, ctx.task_id)
+    async with open_server_bmc(ctx.tools, server) as bmc:
+        for _ in range(OVERRIDE_TRIES):
+            await bmc.set_boot_device(BootDevice.PXE, mode=mode, persistent=rung.persistent)
+            try:
+                if (await bmc.boot_override()).device is BootDevice.PXE:
+                    break
+            except (Refused, Unsupported):
+                break  # it cannot be asked
+    return None
+
+
+async def _switch_on(ctx: StepContext, server: Server, rung: Rung) -> Wait | None:
+    answer = await switch_chassis(ctx, server, PowerAction.ON, PowerState.ON, note=f"{rung.words}: on")
+    return answer if isinstance(answer, Wait) else None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a rung: what to do, and what comes then."""
+
+    act: Callable[[StepContext, Server, Rung], Awaitable[Wait | None]]
+    then: str
+
+
+STAGES: Mapping[str, Stage] = {
+    "bmc": Stage(_restart_bmc, "off"),
+    "off": Stage(_switch_off, "override"),
+    "override": Stage(_set_override, "on"),
+    "on": Stage(_switch_on, "watch"),
+}
+
+
+async def _watch(ctx: StepContext, boot: dict[str, Any], seen: Seen) -> Wait:
+    settings = ctx.tools.settings
+    if seen.asked_at is None:
+        reason = "the server to ask for its boot script"
+        left = settings.boot_patience - (utcnow().timestamp() - boot["since"])
+    else:
+        reason = "the agent to say hello"
+        left = settings.agent_patience - (utcnow() - seen.asked_at).total_seconds()
+    if left <= 0:
+        await _climb_on(ctx, boot, f"waited in vain for {reason}")
+        return Wait(f"a boot {LADDER[boot['rung']].words}", every=timedelta(0))
+    return Wait(reason, every=min(timedelta(seconds=left), LOOK_EVERY))
+
+
+async def _climb_on(ctx: StepContext, boot: dict[str, Any], why: str) -> None:
+    number = boot["rung"]
+    tried = [*boot.get("tried", []), f"{LADDER[number].words}: {why}"]
+    log.warning("network boot failed", task=ctx.task_id, attempt=number + 1, why=why)
+    if number + 1 >= len(LADDER):
+        raise StepFailed("The server could not be booted from the network. " + "; ".join(tried) + ".")
+    boot |= {"rung": number + 1, "stage": "bmc", "tried": tried}
+    await ctx.remember(boot=boot)
+
+
+# --- back to where it was
+
+
+async def return_to_disk(ctx: StepContext, server: Server) -> Done | Wait:
+    """Have the server as it was found: off, or started from its disk. Nothing to do where it was never touched."""
+    if "boot" not in ctx.memo:
+        return Done("it was not restarted")
+    back: dict[str, Any] = ctx.memo.setdefault("back", {"stage": "off"})
+    if back["stage"] == "off":
+        answer = await switch_chassis(ctx, server, PowerAction.OFF, PowerState.OFF, note="back.off")
+        if isinstance(answer, Wait):
+            return answer
+        back["stage"] = "override"
+    if back["stage"] == "override":
+        async with open_server_bmc(ctx.tools, server) as bmc:
+            try:
+                await bmc.set_boot_device(BootDevice.NONE)
+            except (Refused, Unsupported) as error:
+                log.warning("boot override not cleared", task=ctx.task_id, error=str(error))
+        back["stage"] = "on"
+    if not ctx.memo.get("was_on"):
+        return Done("off, as it was found")
+    return await switch_chassis(ctx, server, PowerAction.ON, PowerState.ON, note="back.on")
+
+
+async def undo_boot(ctx: StepContext, server: Server) -> None:
+    """See `return_to_disk`; the engine repeats it while it raises `Timeout`."""
+    answer = await return_to_disk(ctx, server)
+    if isinstance(answer, Wait):
+        raise Timeout(f"Waiting for {answer.reason}.")
+
+
+# --- asking the agent
+
+
+async def ask_agent(
+    ctx: StepContext, kind: str, args: Mapping[str, Any] | None = None, *, words: str
+) -> dict[str, Any] | Wait:
+    """Have the agent do one command for this step, and give what came of it, or a `Wait` for it. Safe to repeat.
+
+    A command that was lost because the machine was restarted is asked for again. Raises `StepFailed` with the agent's
+    words when it failed, and when the agent has been silent for too long.
+    """
+    async with ctx.tools.db.write() as session:
+        command = await agents.last_command(session, ctx.task_id, ctx.step)
+        is_lost = command is not None and command.state == CommandState.LOST
+        if command is None or (is_lost and command.attempt < COMMAND_TRIES):
+            attempt = 1 if command is None else command.attempt + 1
+            await agents.ask(session, ctx.task_id, ctx.step, kind, args or {}, attempt=attempt)
+            return Wait(words, every=LOOK_EVERY)
+        last_seen = await agents.last_seen(session, ctx.task_id)
+    if command.state == CommandState.DONE:
+        return command.result or {}
+    if command.state in {CommandState.FAILED, CommandState.LOST}:
+        raise StepFailed(f"The agent did not manage {words}: {command.error}")
+    return _listen(ctx, words, last_seen)
+
+
+def _listen(ctx: StepContext, words: str, last_seen: datetime | None) -> Wait:
+    """Wait on, unless the agent has been silent for too long.
+
+    Its silence is counted from when this program first noticed it, for it may have been away itself.
+    """
+    patience = timedelta(seconds=ctx.tools.settings.agent_patience)
+    now = utcnow()
+    if last_seen is not None and now - last_seen < patience / 3:
+        ctx.memo.pop("silent_from", None)
+        return Wait(words, every=min(LOOK_EVERY, patience / 3))
+    silent_from = datetime.fromtimestamp(ctx.memo.setdefault("silent_from", now.timestamp()), tz=now.tzinfo)
+    if now - silent_from >= patience * 2 / 3:
+        raise StepFailed(f"The agent fell silent during {words}; last heard {last_seen:%H:%M:%S} UTC.")
+    return Wait(f"{words}, from an agent that is silent", every=min(LOOK_EVERY, patience / 3))

@@ -1,0 +1,359 @@
+"""A machine of the rack as its operating system sees it: what the agent asks, answered from the configuration.
+
+The agent runs in a thread; everything it does to the machine happens on the rack's event loop. Disks remember what was
+written to them, sparsely, for as long as the rack runs.
+"""
+
+import hashlib
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from rackhand.agent.host import (
+    BmcFacts,
+    Board,
+    Cpu,
+    Disk,
+    DiskError,
+    EraseMethod,
+    EraseState,
+    HiddenArea,
+    MemoryModule,
+    Neighbour,
+    Nic,
+    PciDevice,
+    Smart,
+)
+from rackhand.sim.config import BootMode, DiskConfig, DiskKind
+from rackhand.sim.events import Action, Source
+from rackhand.sim.faults import Fault, Faults
+from rackhand.sim.machine import Machine
+
+PAGE = 4096
+MODULE_GIB = 32
+HIDDEN_BYTES = 1 << 30
+KINDS: Final = {DiskKind.HDD: "HDD", DiskKind.SSD: "SSD", DiskKind.NVME: "NVMe"}
+READ_MB_S: Final = {DiskKind.HDD: 210.0, DiskKind.SSD: 540.0, DiskKind.NVME: 3200.0}
+ERASES: Final = {
+    DiskKind.HDD: (EraseMethod.ATA_SECURE_ERASE,),
+    DiskKind.SSD: (
+        EraseMethod.ATA_SANITIZE_BLOCK,
+        EraseMethod.ATA_SECURE_ERASE_ENHANCED,
+        EraseMethod.ATA_SECURE_ERASE,
+        EraseMethod.DISCARD_ZERO,
+    ),
+    DiskKind.NVME: (
+        EraseMethod.NVME_SANITIZE_CRYPTO,
+        EraseMethod.NVME_SANITIZE_BLOCK,
+        EraseMethod.NVME_FORMAT,
+        EraseMethod.DISCARD_ZERO,
+    ),
+}
+# Simulated seconds; much shorter than on real disks, so that a demo does not take a day.
+ERASE_SECONDS: Final = {DiskKind.HDD: 120.0, DiskKind.SSD: 20.0, DiskKind.NVME: 10.0}
+
+
+class LostPower(BaseException):
+    """The machine has lost its power or was reset: nothing of what ran on it goes on."""
+
+
+class Medium:
+    """The bytes of a disk. What was never written reads as left by whoever used the disk before, or as zeros."""
+
+    def __init__(self, config: DiskConfig) -> None:
+        self.config = config
+        self.erased = 0  # how often everything was erased
+        self._pages: dict[int, bytes] = {}
+        self._is_blank = False
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return *length* bytes from *offset*, both multiples of 512."""
+        first, last = offset // PAGE, -(-(offset + length) // PAGE)
+        pages = b"".join(self._page(number) for number in range(first, last))
+        return pages[offset - first * PAGE :][:length]
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Keep *data*."""
+        first, last = offset // PAGE, -(-(offset + len(data)) // PAGE)
+        pages = bytearray(b"".join(self._page(number) for number in range(first, last)))
+        start = offset - first * PAGE
+        pages[start : start + len(data)] = data
+        for number in range(first, last):
+            self._pages[number] = bytes(pages[(number - first) * PAGE :][:PAGE])
+
+    def erase(self) -> None:
+        """Be blank."""
+        self._pages.clear()
+        self._is_blank = True
+        self.erased += 1
+
+    def _page(self, number: int) -> bytes:
+        page = self._pages.get(number)
+        if page is not None:
+            return page
+        if self._is_blank:
+            return bytes(PAGE)
+        seed = f"{self.config.serial} {number}".encode()
+        return hashlib.blake2b(seed, digest_size=64).digest() * (PAGE // 64)
+
+
+@dataclass
+class _Erase:
+    method: EraseMethod
+    until: float
+    seconds: float
+    is_done: bool = False
+
+
+class SimulatedDisk:
+    """A disk as the agent sees it; faults of the machine are felt here."""
+
+    def __init__(self, medium: Medium, number: int, host: "SimulatedHost") -> None:
+        config = medium.config
+        self.name = config.name
+        self.kind = KINDS[config.kind]
+        self.model = config.model
+        self.serial = config.serial
+        self.firmware = "1.0"
+        self.sector_bytes = 512
+        self._medium = medium
+        self._number = number
+        self._host = host
+        self._is_unhidden = False
+        self._erase: _Erase | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """What the kernel sees."""
+        return self._medium.config.size_bytes - (0 if self._shows_all else HIDDEN_BYTES)
+
+    @property
+    def _shows_all(self) -> bool:
+        return self._is_unhidden or not self._has(Fault.DISK_HIDDEN_AREA)
+
+    def _has(self, fault: Fault) -> bool:
+        value = self._host.faults.value(fault)
+        return value is not None and value in {0, self._number}
+
+    def smart(self) -> Smart:
+        """See `Disk`."""
+        self._host.check()
+        is_failing = self._has(Fault.DISK_FAILING)
+        return Smart(
+            healthy=not is_failing, power_on_hours=9_000 + 100 * self._number, temperature=31,
+            bad_sectors=2_000 if is_failing else 0, media_errors=0,
+            wear_percent=None if self.kind == "HDD" else 3,
+        )  # fmt: skip
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See `Disk`."""
+        self._host.check()
+        if self._has(Fault.DISK_UNREADABLE):
+            raise DiskError(f"{self.name}: reading at {offset} failed: input/output error.")
+        if offset + length > self.size_bytes:
+            raise DiskError(f"{self.name}: {offset} + {length} is behind the end.")
+        return self._medium.read(offset, length)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """See `Disk`."""
+        self._host.check()
+        if offset + len(data) > self.size_bytes:
+            raise DiskError(f"{self.name}: {offset} + {len(data)} is behind the end.")
+        self._medium.write(offset, data)
+
+    def flush(self) -> None:
+        """See `Disk`."""
+        self._host.check()
+
+    def hidden_areas(self) -> list[HiddenArea]:
+        """See `Disk`."""
+        self._host.check()
+        return [] if self._shows_all else [HiddenArea("HPA", HIDDEN_BYTES)]
+
+    def unhide(self) -> None:
+        """See `Disk`."""
+        self._host.check()
+        self._is_unhidden = True
+
+    def erase_methods(self) -> list[EraseMethod]:
+        """See `Disk`."""
+        self._host.check()
+        own = () if self._has(Fault.DISK_NO_ERASE) else ERASES[self._medium.config.kind]
+        return [*own, EraseMethod.OVERWRITE]
+
+    def start_erase(self, method: EraseMethod) -> None:
+        """See `Disk`."""
+        self._host.check()
+        if method not in self.erase_methods():
+            raise DiskError(f"{self.name}: does not know {method.value}.")
+        seconds = ERASE_SECONDS[self._medium.config.kind]
+        self._erase = _Erase(method, self._host.now() + seconds, seconds)
+
+    def erase_state(self) -> EraseState:
+        """See `Disk`."""
+        self._host.check()
+        erase = self._erase
+        if erase is None:
+            return EraseState(is_over=True, error="Nothing was erased.")
+        left = erase.until - self._host.now()
+        if left > 0 or self._has(Fault.DISK_STUCK):
+            done = 1 - max(left, erase.seconds / 2 if self._has(Fault.DISK_STUCK) else 0) / erase.seconds
+            return EraseState(is_over=False, percent=max(0, int(100 * done)))
+        if not erase.is_done:
+            erase.is_done = True
+            self._finish(erase)
+        return EraseState(is_over=True, percent=100)
+
+    def _finish(self, erase: _Erase) -> None:
+        keeps = self._has(Fault.DISK_KEEPS)
+        if not keeps:
+            hidden = b"" if self._shows_all else self._medium.read(self.size_bytes, PAGE)
+            self._medium.erase()
+            if hidden:
+                self._medium.write(self.size_bytes, hidden)
+        action = Action.DISK_ERASE_IGNORED if keeps else Action.DISK_ERASED
+        self._host.record(action, disk=self.name, method=erase.method.value)
+
+    def read_speed(self, seconds: float) -> float | None:
+        """See `Disk`."""
+        self.read(0, PAGE)
+        self._host.pause(seconds)
+        return READ_MB_S[self._medium.config.kind]
+
+
+@dataclass
+class SimulatedHost:
+    """The host of one boot; *on_loop* runs something on the rack's event loop while the machine has power."""
+
+    machine: Machine
+    media: tuple[Medium, ...]
+    dead: threading.Event
+    on_loop: Callable[[Callable[[], None]], None]
+    has_link: Callable[[str], bool]
+    _boot_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    def __post_init__(self) -> None:
+        """The disks are found once."""
+        self._disks: list[Disk] = [
+            SimulatedDisk(medium, number, self) for number, medium in enumerate(self.media, 1)
+        ]
+
+    @property
+    def faults(self) -> Faults:
+        """The machine's faults."""
+        return self.machine.faults
+
+    def check(self) -> None:
+        """Raise `LostPower` when this boot is over."""
+        if self.dead.is_set():
+            raise LostPower
+
+    def record(self, action: Action, **detail: str) -> None:
+        """Write an event."""
+        machine = self.machine
+        self.on_loop(lambda: machine.log.append(machine.config.name, Source.MACHINE, action, **detail))
+
+    def boot_id(self) -> str:
+        """See `Host`."""
+        return self._boot_id
+
+    def boot_mode(self) -> str:
+        """See `Host`."""
+        return "uefi" if self.machine.boot_mode is BootMode.UEFI else "bios"
+
+    def board(self) -> Board:
+        """See `Host`."""
+        self.check()
+        config = self.machine.config
+        return Board(
+            manufacturer=config.manufacturer, product=config.model, serial=config.serial, uuid=str(config.uuid),
+            board_manufacturer=config.manufacturer, board_model=f"{config.model}-MB",
+            board_serial=f"{config.serial}-MB",
+            bios_vendor=config.manufacturer, bios_version="2.4", bios_date="2025-03-01",
+        )  # fmt: skip
+
+    def cpus(self) -> list[Cpu]:
+        """See `Host`."""
+        self.check()
+        config = self.machine.config
+        cores = config.cores // config.cpus
+        return [Cpu(config.cpu, cores, 2 * cores, 2900) for _ in range(config.cpus)]
+
+    def memory_mib(self) -> int:
+        """See `Host`."""
+        self.check()
+        return self.machine.config.memory_gib * 1024 - 700
+
+    def memory_modules(self) -> list[MemoryModule]:
+        """See `Host`."""
+        self.check()
+        config = self.machine.config
+        number = max(1, config.memory_gib // MODULE_GIB)
+        size = config.memory_gib * 1024 // number
+        return [
+            MemoryModule(
+                f"DIMM_{slot}", size, "DDR4", 3200, "Example Memory", "EM-DDR4", f"{config.serial}-M{slot}"
+            )
+            for slot in range(number)
+        ]
+
+    def nics(self) -> list[Nic]:
+        """See `Host`."""
+        self.check()
+        nics = []
+        for nic in self.machine.config.nics:
+            link = self.has_link(nic.name)
+            nics.append(
+                Nic(nic.name, nic.mac, link, nic.speed_mbit if link else None, "example", "Example NIC")
+            )
+        return nics
+
+    def pci(self) -> list[PciDevice]:
+        """See `Host`."""
+        self.check()
+        return [
+            PciDevice(f"0000:{number:02x}:00.0", "0200", "1af4", "1041")
+            for number, _ in enumerate(self.machine.config.nics, 1)
+        ]
+
+    def disks(self) -> list[Disk]:
+        """See `Host`."""
+        self.check()
+        return self._disks
+
+    def bmc(self) -> BmcFacts | None:
+        """See `Host`."""
+        self.check()
+        bmc = self.machine.config.bmc
+        return BmcFacts(
+            address=bmc.host, mac=bmc.mac, firmware="1.20", manufacturer=self.machine.config.manufacturer
+        )
+
+    def neighbours(self) -> list[Neighbour]:
+        """See `Host`."""
+        self.check()
+        return []
+
+    def memory_speed(self, seconds: float) -> float:
+        """See `Host`."""
+        self.pause(seconds)
+        return 12_000.0
+
+    def reboot(self) -> None:
+        """See `Host`."""
+        self.on_loop(lambda: self.machine.reset(Source.MACHINE))
+
+    def power_off(self) -> None:
+        """See `Host`."""
+        self.on_loop(lambda: self.machine.power_off(Source.MACHINE))
+
+    def now(self) -> float:
+        """See `Host`."""
+        return self.machine.clock.now()
+
+    def pause(self, seconds: float) -> None:
+        """See `Host`."""
+        if self.dead.wait(seconds / self.machine.clock.scale):
+            raise LostPower

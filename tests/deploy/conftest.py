@@ -1,0 +1,80 @@
+"""Machines that boot over the network, the product with its boot listener, and servers for the machines."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from rackhand.app import Services, serve_boot
+from rackhand.cli.demo import bmc_access
+from rackhand.events.service import SYSTEM
+from rackhand.servers import service
+from rackhand.settings import Settings
+from rackhand.sim.config import MachineConfig
+from rackhand.sim.demo import demo_rack
+from rackhand.sim.netboot import write_stub_ramdisk
+from rackhand.sim.rack import RackThread
+from tests.conftest import Api
+
+TIME_SCALE = 600.0
+
+
+@pytest.fixture(scope="package")
+def rack() -> Iterator[RackThread]:
+    with RackThread(demo_rack(6, time_scale=TIME_SCALE)) as running:
+        yield running
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    write_stub_ramdisk(settings.data)
+    return settings.model_copy(
+        update={"boot_listen": "127.0.0.1:0", "boot_patience": 6.0, "agent_patience": 30.0}
+    )
+
+
+@dataclass
+class Deploying:
+    """The rack, its judge, and the API over servers whose numbers are the machines' places."""
+
+    rack: RackThread
+    api: Api
+    services: Services
+    url: str
+    begin: int
+
+    def machine(self, server_id: int) -> MachineConfig:
+        return self.rack.config.machines[server_id - 1]
+
+    def done(self, server_id: int, *actions: str) -> list[str]:
+        """What really happened to a machine since the test began, of these *actions*."""
+        log = self.rack.control.log(after=self.begin, machine=self.machine(server_id).name)
+        return [event.action.value for event in log if event.action in actions]
+
+    async def start(self, server_id: int, verb: str, body: object = None) -> int:
+        task: int = (await self.api.post(f"/dci/v3/server/{server_id}/{verb}", body))["task"]
+        return task
+
+    async def server(self, server_id: int) -> Any:
+        return await self.api.get(f"/dci/v3/server/{server_id}")
+
+
+@pytest.fixture
+async def deploying(rack: RackThread, services: Services, admin: Api) -> AsyncIterator[Deploying]:
+    """Servers 1 to 6, of three configurations; odd ones speak IPMI, even ones Redfish. All are off, hardly known."""
+    rack.control.reset()
+    async with services.db.write() as session:
+        for machine in rack.config.machines:
+            values = {"name": machine.name, "is_new": False, "efi": machine.boot_mode == "uefi"}
+            nics = [{"mac": machine.nics[0].mac}]
+            bmc = bmc_access(machine)
+            await service.add_server(
+                session, values=values, nics=nics, bmc=bmc, vault=services.vault, actor=SYSTEM
+            )
+    async with serve_boot(services) as url:
+        assert url is not None
+        rack.control.set_boot_server(url)
+        yield Deploying(rack, admin, services, url, rack.control.last_event())
+        rack.control.set_boot_server("")
+        rack.control.reset()
