@@ -49,7 +49,9 @@ async def wired(rack: RackThread, services: Services, admin: Api) -> Wired:
             await servers.add_server(
                 session,
                 values={"name": machine.name, "configuration": "x-64Gb-1x960SSD", "is_new": False},
-                nics=[{"mac": nic.mac, "name": nic.name, "speed_mbit": nic.speed_mbit} for nic in machine.nics],
+                nics=[
+                    {"mac": nic.mac, "name": nic.name, "speed_mbit": nic.speed_mbit} for nic in machine.nics
+                ],
                 bmc=bmc_access(machine),
                 vault=services.vault,
                 actor=SYSTEM,

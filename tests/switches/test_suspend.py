@@ -12,7 +12,9 @@ async def test_a_suspended_server_loses_its_link_and_keeps_running(wired: Wired)
     assert answer["id"] == 1
     task = await wired.api.finished(answer["task"])
     assert (task["status"], task["name"]) == ("complete", "suspend")
-    assert {(port["admin_status"], port["oper_status"]) for port in await wired.ports(1)} == {("down", "down")}
+    assert {(port["admin_status"], port["oper_status"]) for port in await wired.ports(1)} == {
+        ("down", "down")
+    }
     row = await wired.api.get("/dci/v3/server/1")
     assert row["state"] == "suspended"
     assert [port["admin_status"] for port in row["switch_connection"] if port["is_ipmi_connection"]] == ["up"]
@@ -42,7 +44,8 @@ async def test_swapped_cables_are_found_out_and_nothing_is_touched(wired: Wired)
         wired.rack.control.wait_for(wired.name(server_id), lambda view: view.power == "on")
     switch = wired.rack.config.switches[0].name
     first, second = [
-        next(cable.port for cable in wired.rack.config.cables if cable.device == wired.name(n)) for n in (1, 2)
+        next(cable.port for cable in wired.rack.config.cables if cable.device == wired.name(n))
+        for n in (1, 2)
     ]
     wired.rack.control.swap_cables(switch, first, second)
     task = await wired.api.finished((await wired.api.post("/dci/v3/server/1/suspend"))["task"])
@@ -71,7 +74,7 @@ async def test_a_switch_that_accepts_and_ignores_is_found_out(wired: Wired) -> N
 
 async def test_a_switch_that_dies_halfway_leaves_a_flag_until_it_is_seen_again(wired: Wired) -> None:
     switch = wired.rack.config.switches[0].name
-    wired.rack.control.fault_on(switch, "dies_after_change")
+    wired.rack.control.fault_on(switch, "crash_after_change")
     answer = await wired.api.post("/dci/v3/server/1/suspend")
     for _ in range(100):
         ports = await wired.ports(1)
@@ -80,7 +83,7 @@ async def test_a_switch_that_dies_halfway_leaves_a_flag_until_it_is_seen_again(w
         assert (await wired.api.get(f"/dci/v3/task/{answer['task']}"))["finished_at"] is None
     else:
         raise AssertionError("no port was flagged")
-    wired.rack.control.fault_off(switch, "dies_after_change")
+    wired.rack.control.fault_off(switch, "crash_after_change")
     task = await wired.api.finished(answer["task"], timeout=90)
     assert task["status"] == "complete"
     assert {port["problem"] for port in await wired.ports(1)} == {None}

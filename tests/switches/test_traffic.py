@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,7 +132,7 @@ def test_an_independent_reckoning_gives_the_same_bill(steps: list[tuple[int, int
     assert (bill.octets_in, bill.octets_out) == (octets_in, octets_out)
 
     slots: dict[int, list[int]] = {}
-    for first, second in zip(samples, samples[1:], strict=False):
+    for first, second in pairwise(samples):
         slot = slots.setdefault(first.at // 300, [0, 0])
         slot[0] += second.octets_in - first.octets_in
         slot[1] += second.at - first.at
