@@ -78,7 +78,7 @@ class Bridge:
                 row = (vlan + FDB_OF_VLAN, *address)
                 tree[*VLAN_BRIDGE, 2, 2, 1, 2, *row] = "integer", str(place + FIRST_BASE_PORT)
                 tree[*VLAN_BRIDGE, 2, 2, 1, 3, *row] = "integer", str(SELF if own else LEARNED)
-        for place, (name, address) in enumerate(
+        for place, (name, chassis) in enumerate(
             (("host1", "00 00 5E 00 53 01"), ("host2", "00 00 5E 00 53 02"))
         ):
             row = (4711 + place, 500 + place, 1)  # the time it was heard, the local port, a number
