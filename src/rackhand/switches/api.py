@@ -22,6 +22,7 @@ from rackhand.servers.model import Nic, Server
 from rackhand.servers.queries import ServerPart
 from rackhand.servers.service import refuse_protected
 from rackhand.switches import queries, samples, service
+from rackhand.switches.changing import PortWish
 from rackhand.switches.model import ConnectionKind, Switch, SwitchPort
 from rackhand.switches.operations import (
     DISCOVER,
@@ -30,7 +31,6 @@ from rackhand.switches.operations import (
     SET_SWITCH_PORTS,
     SUSPEND,
     Discover,
-    PortWish,
 )
 from rackhand.switches.schemas import (
     ACCESS_KEYS,

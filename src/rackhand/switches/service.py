@@ -175,7 +175,9 @@ async def data_ports(
 async def ports_by_id(session: AsyncSession, port_ids: Sequence[int]) -> Sequence[SwitchPort]:
     """Ports with their switch and connection."""
     query = (
-        select(SwitchPort).where(SwitchPort.id.in_(port_ids)).order_by(SwitchPort.switch_id, SwitchPort.if_index)
+        select(SwitchPort)
+        .where(SwitchPort.id.in_(port_ids))
+        .order_by(SwitchPort.switch_id, SwitchPort.if_index)
     )
     query = query.options(selectinload(SwitchPort.switch), selectinload(SwitchPort.connection))
     return (await session.scalars(query)).all()
