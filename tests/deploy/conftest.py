@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from rackhand.app import Services, serve_boot
-from rackhand.cli.demo import bmc_access
+from rackhand.cli.demo import add_switches, bmc_access
 from rackhand.events.service import SYSTEM
 from rackhand.servers import service
 from rackhand.settings import Settings
 from rackhand.sim.config import MachineConfig
-from rackhand.sim.demo import demo_rack
+from rackhand.sim.demo import PROVISIONING_VLAN, demo_rack
 from rackhand.sim.netboot import write_stub_ramdisk
 from rackhand.sim.rack import RackThread
 from tests.conftest import Api
@@ -49,7 +49,7 @@ class Deploying:
 
     def done(self, server_id: int, *actions: str) -> list[str]:
         """What really happened to a machine since the test began, of these *actions*."""
-        log = self.rack.control.log(after=self.begin, machine=self.machine(server_id).name)
+        log = self.rack.control.log(after=self.begin, device=self.machine(server_id).name)
         return [event.action.value for event in log if event.action in actions]
 
     async def start(self, server_id: int, verb: str, body: object = None) -> int:
@@ -67,14 +67,15 @@ async def deploying(rack: RackThread, services: Services, admin: Api) -> AsyncIt
     async with services.db.write() as session:
         for machine in rack.config.machines:
             values = {"name": machine.name, "is_new": False, "efi": machine.boot_mode == "uefi"}
-            nics = [{"mac": machine.nics[0].mac}]
+            nics = [{"mac": nic.mac, "name": nic.name} for nic in machine.nics]
             bmc = bmc_access(machine)
             await service.add_server(
                 session, values=values, nics=nics, bmc=bmc, vault=services.vault, actor=SYSTEM
             )
+    await add_switches(services, rack.config)
     async with serve_boot(services) as url:
         assert url is not None
-        rack.control.set_boot_server(url)
+        rack.control.set_boot_server(url, vlan=PROVISIONING_VLAN)
         yield Deploying(rack, admin, services, url, rack.control.last_event())
         rack.control.set_boot_server("")
         rack.control.reset()

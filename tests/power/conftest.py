@@ -39,11 +39,11 @@ class Racked:
 
     def done(self, server_id: int) -> list[str]:
         """What was really done to the power of a machine since the test began."""
-        log = self.rack.control.log(after=self.begin, machine=self.name(server_id))
+        log = self.rack.control.log(after=self.begin, device=self.name(server_id))
         return [event.action.value for event in log if event.action in JUDGED]
 
     def logged(self, server_id: int, action: str) -> int:
-        log = self.rack.control.log(after=self.begin, machine=self.name(server_id))
+        log = self.rack.control.log(after=self.begin, device=self.name(server_id))
         return sum(event.action == action for event in log)
 
     async def power(self, server_id: int) -> str:

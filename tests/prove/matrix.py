@@ -3,18 +3,21 @@
 import asyncio
 import multiprocessing
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from rackhand.app import open_services
-from rackhand.cli.demo import bmc_access
+from rackhand.cli.demo import add_switches, bmc_access
 from rackhand.events.service import SYSTEM
 from rackhand.servers import service
 from rackhand.settings import Settings
-from rackhand.sim.config import MachineConfig
+from rackhand.sim.config import BMC_PLUG, MachineConfig
 from rackhand.sim.rack import RackThread
 from tests.prove import process
+
+Answer = Mapping[str, Any]
 
 JUDGED = ("powered_on", "powered_off", "reset", "soft_off_requested")
 # A process that has imported everything forks the ones that are killed: they start at once.
@@ -22,9 +25,27 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.prove.process"])
 
 
+class Case(Protocol):
+    """An operation with its parameters, the state that it begins in, and what must be so at its end."""
+
+    @property
+    def operation(self) -> str:
+        """The name of the operation."""
+
+    @property
+    def params(self) -> dict[str, object]:
+        """Its parameters."""
+
+    def arrange(self, rack: RackThread, machine: MachineConfig) -> None:
+        """Bring the devices into the state that the case begins in."""
+
+    def judge(self, rack: RackThread, machine: MachineConfig, before: int, answer: Answer) -> None:
+        """Raise AssertionError unless the devices and the task are as they must be at the end."""
+
+
 @dataclass(frozen=True)
-class Case:
-    """An operation, the state it begins in, and what the machine may have done at its end, once each and in order."""
+class PowerCase:
+    """Power: *done* is what the machine may have done at the end, once each and in order."""
 
     operation: str
     starts_on: bool
@@ -34,14 +55,93 @@ class Case:
     def __str__(self) -> str:
         return f"{self.operation}{' soft' if self.soft else ''} from {'on' if self.starts_on else 'off'}"
 
+    @property
+    def params(self) -> dict[str, object]:
+        """Whether the system is asked first."""
+        return {"soft": True} if self.soft else {}
 
-CASES = (
-    Case("power_on", starts_on=False, done=("powered_on",)),
-    Case("power_on", starts_on=True, done=()),
-    Case("power_off", starts_on=True, done=("powered_off",)),
-    Case("power_off", starts_on=True, done=("soft_off_requested", "powered_off"), soft=True),
-    Case("power_reset", starts_on=True, done=("powered_off", "powered_on")),
-    Case("power_reset", starts_on=False, done=("powered_on",)),
+    def arrange(self, rack: RackThread, machine: MachineConfig) -> None:
+        """Switch the machine on or off by its button."""
+        control = rack.control
+        if (control.machine(machine.name).power == "on") != self.starts_on:
+            control.press_power_button(machine.name, hold=not self.starts_on)
+        control.wait_for(machine.name, lambda view: (view.power == "on") == self.starts_on)
+        if self.soft:  # an operating system that runs, and can be asked
+            control.wait_for(machine.name, lambda view: view.phase == "running")
+
+    def judge(self, rack: RackThread, machine: MachineConfig, before: int, answer: Answer) -> None:
+        """Read the machine's own log."""
+        assert answer["status"] == "succeeded", f"the task ended as {answer}"
+        log = rack.control.log(after=before, machine=machine.name)
+        done = tuple(event.action.value for event in log if event.action in JUDGED)
+        allowed = {self.done}
+        if self.soft:  # killed between the note that it is asked and the question, the system is never asked
+            allowed.add(("powered_off",))
+        assert done in allowed, f"the machine did {done} instead of {self.done}"
+
+
+@dataclass(frozen=True)
+class PortCase:
+    """Ports: all data ports begin as *begins* and end as *ends*; the port itself is asked.
+
+    With *lies* the last port of the server takes every change and does not make it, so that the task must fail and
+    put the others back.
+    """
+
+    operation: str
+    wish: Mapping[str, object]
+    begins: tuple[str, int]
+    ends: tuple[str, int]
+    lies: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.operation} {dict(self.wish)}{f' with {self.lies}' if self.lies else ''}"
+
+    @property
+    def params(self) -> dict[str, object]:
+        """What ports are to be."""
+        return dict(self.wish)
+
+    def arrange(self, rack: RackThread, machine: MachineConfig) -> None:
+        """Set the ports at the switch itself."""
+        for switch, port in ports_of(rack, machine):
+            rack.control.fault_off(switch, self.lies) if self.lies else None
+            rack.control.set_port(switch, port, admin_status=self.begins[0], vlan=self.begins[1])
+            if self.lies:
+                rack.control.fault_on(switch, self.lies)
+
+    def judge(self, rack: RackThread, machine: MachineConfig, _before: int, answer: Answer) -> None:
+        """Ask the switch, and look for a flag that is left."""
+        wanted = "failed" if self.lies else "succeeded"
+        assert answer["status"] == wanted, f"the task ended as {answer}"
+        for switch, port in ports_of(rack, machine):
+            view = rack.control.switch(switch).ports[port - 1]
+            assert (view.admin_status, view.vlan) == self.ends, f"port {port} is {view}"
+        assert answer["flags"] == [], f"ports are flagged: {answer['flags']}"
+
+
+def ports_of(rack: RackThread, machine: MachineConfig) -> list[tuple[str, int]]:
+    """Switch and number of each port into which a NIC of the machine is plugged."""
+    return [
+        (cable.switch, cable.port)
+        for cable in rack.config.cables
+        if cable.device == machine.name and cable.plug != BMC_PLUG
+    ]
+
+
+CASES: tuple[Case, ...] = (
+    PowerCase("power_on", starts_on=False, done=("powered_on",)),
+    PowerCase("power_on", starts_on=True, done=()),
+    PowerCase("power_off", starts_on=True, done=("powered_off",)),
+    PowerCase("power_off", starts_on=True, done=("soft_off_requested", "powered_off"), soft=True),
+    PowerCase("power_reset", starts_on=True, done=("powered_off", "powered_on")),
+    PowerCase("power_reset", starts_on=False, done=("powered_on",)),
+    PortCase("suspend", {"admin_status": "down"}, begins=("up", 1), ends=("down", 1)),
+    PortCase("resume", {"admin_status": "up"}, begins=("down", 1), ends=("up", 1)),
+    PortCase("set_ports", {"access_vlan": 20}, begins=("up", 1), ends=("up", 20)),
+    PortCase(
+        "suspend", {"admin_status": "down"}, begins=("up", 1), ends=("up", 1), lies="ignore_admin_status"
+    ),
 )
 
 
@@ -59,47 +159,42 @@ class Bench:
 
     async def _fill(self) -> None:
         settings = Settings(data=self.data, database_url=self.database_url)
-        async with open_services(settings, runs_tasks=False) as services, services.db.write() as session:
-            await service.add_location(session, name="ams1", notes="", actor=SYSTEM)
-            for machine in self.rack.config.machines:
-                values = {"name": machine.name, "is_new": False}
-                bmc = bmc_access(machine)
-                await service.add_server(session, values=values, bmc=bmc, vault=services.vault, actor=SYSTEM)
+        async with open_services(settings, runs_tasks=False) as services:
+            async with services.db.write() as session:
+                await service.add_location(session, name="ams1", notes="", actor=SYSTEM)
+                for machine in self.rack.config.machines:
+                    values = {"name": machine.name, "is_new": False}
+                    nics = [{"mac": nic.mac, "name": nic.name, "speed_mbit": None} for nic in machine.nics]
+                    bmc = bmc_access(machine)
+                    await service.add_server(
+                        session, values=values, nics=nics, bmc=bmc, vault=services.vault, actor=SYSTEM
+                    )
+            await add_switches(services, self.rack.config)
 
     def points_of(self, case: Case, machine: MachineConfig) -> list[str]:
         """Run a case undisturbed; return the points that it passes."""
-        self._set_power(case, machine)
+        case.arrange(self.rack, machine)
         before = self.rack.control.last_event()
         answer = self._process(case, machine, kill_at=None)
-        self._judge(case, machine, before, answer)
-        points: list[str] = answer["points"]  # type: ignore[assignment]
+        case.judge(self.rack, machine, before, answer)
+        points: list[str] = answer["points"]
         return points
 
     def prove(self, case: Case, machine: MachineConfig, point: str) -> str | None:
         """Kill the process at *point* and start it again; return what is wrong, or None."""
-        self._set_power(case, machine)
+        case.arrange(self.rack, machine)
         before = self.rack.control.last_event()
         killed = self._process(case, machine, kill_at=point)
         if killed:
             return f"the point was not reached; the task ended as {killed['status']}"
         answer = self._process(None, machine, kill_at=None)
         try:
-            self._judge(case, machine, before, answer)
+            case.judge(self.rack, machine, before, answer)
         except AssertionError as wrong:
             return str(wrong)
         return None
 
-    def _set_power(self, case: Case, machine: MachineConfig) -> None:
-        control = self.rack.control
-        if (control.machine(machine.name).power == "on") != case.starts_on:
-            control.press_power_button(machine.name, hold=not case.starts_on)
-        control.wait_for(machine.name, lambda view: (view.power == "on") == case.starts_on)
-        if case.soft:  # an operating system that runs, and can be asked
-            control.wait_for(machine.name, lambda view: view.phase == "running")
-
-    def _process(
-        self, case: Case | None, machine: MachineConfig, *, kill_at: str | None
-    ) -> dict[str, object]:
+    def _process(self, case: Case | None, machine: MachineConfig, *, kill_at: str | None) -> Answer:
         order: dict[str, object] = {
             "data": str(self.data),
             "database_url": self.database_url,
@@ -107,7 +202,7 @@ class Bench:
         }
         if case is not None:
             number = [each.name for each in self.rack.config.machines].index(machine.name) + 1
-            order |= {"operation": case.operation, "soft": case.soft, "server": number}
+            order |= {"operation": case.operation, "params": case.params, "server": number}
         receiver, sender = PROCESSES.Pipe(duplex=False)
         child = PROCESSES.Process(target=process.main, args=(order, sender))
         child.start()
@@ -118,17 +213,8 @@ class Bench:
         if child.exitcode != 0:
             child.kill()
             raise RuntimeError(f"{order}: the process ended with {child.exitcode}")
-        answer: dict[str, object] = receiver.recv()
+        answer: Answer = receiver.recv()
         return answer
-
-    def _judge(self, case: Case, machine: MachineConfig, before: int, answer: dict[str, object]) -> None:
-        assert answer["status"] == "succeeded", f"the task ended as {answer}"
-        log = self.rack.control.log(after=before, machine=machine.name)
-        done = tuple(event.action.value for event in log if event.action in JUDGED)
-        allowed = {case.done}
-        if case.soft:  # killed between the note that it is asked and the question, the system is never asked
-            allowed.add(("powered_off",))
-        assert done in allowed, f"the machine did {done} instead of {case.done}"
 
 
 def run_matrix(bench: Bench, cases: tuple[Case, ...]) -> Iterator[tuple[str, str | None]]:

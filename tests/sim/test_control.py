@@ -39,7 +39,7 @@ from rackhand.sim.rack import RackThread
         ("GET", "/log?limit=99999999", None, 400),
         ("GET", "/log?after=²", None, 400),
         ("GET", "/log?after=" + "9" * 40, None, 400),
-        ("GET", "/log?machine=none", None, 404),
+        ("GET", "/log?device=none", None, 404),
         ("POST", "/reset", {"machine": "none"}, 404),
         ("POST", "/reset", {"machine": 1}, 400),
     ],
@@ -90,7 +90,7 @@ def test_log_is_read_in_parts_and_by_machine(rack: RackThread, start: int) -> No
         rack.control.fault_on(name, "slow")
     events = rack.control.log(after=start)
     assert [event.seq for event in events] == [start + 1, start + 2, start + 3]
-    assert [event.seq for event in rack.control.log(after=start, machine="node-001")] == [
+    assert [event.seq for event in rack.control.log(after=start, device="node-001")] == [
         start + 1,
         start + 3,
     ]

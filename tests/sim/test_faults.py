@@ -22,7 +22,7 @@ def run_to_os(rack: RackThread, machine: MachineConfig) -> None:
 
 
 def actions(rack: RackThread, machine: MachineConfig, after: int) -> list[str]:
-    return [event.action.value for event in rack.control.log(after=after, machine=machine.name)]
+    return [event.action.value for event in rack.control.log(after=after, device=machine.name)]
 
 
 def test_table_describes_every_fault(rack: RackThread) -> None:

@@ -46,7 +46,7 @@ def test_every_power_command_is_logged_as_what_it_did(
     ipmipower(ipmi_machine, "--off")
     logged = [
         (event.source.value, event.action.value)
-        for event in rack.control.log(after=start, machine=name)
+        for event in rack.control.log(after=start, device=name)
         if "session" not in event.action and "login" not in event.action
     ]
     assert logged == [
@@ -176,7 +176,7 @@ def test_bad_login_is_refused_and_logged(
     assert ipmitool(ipmi_machine, "power", "status", user=user, password="wrong", tries=1).status != 0
     event = rack.control.wait_for_event(ipmi_machine.name, "login_refused", after=start)
     assert event.detail["user"] == user
-    actions = [event.action for event in rack.control.log(after=start, machine=ipmi_machine.name)]
+    actions = [event.action for event in rack.control.log(after=start, device=ipmi_machine.name)]
     assert "login_accepted" not in actions
 
 

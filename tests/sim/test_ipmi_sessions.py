@@ -14,7 +14,7 @@ from tests.sim.tools import eventually
 
 
 def count(rack: RackThread, machine: MachineConfig, action: str, *, after: int) -> int:
-    return sum(event.action == action for event in rack.control.log(after=after, machine=machine.name))
+    return sum(event.action == action for event in rack.control.log(after=after, device=machine.name))
 
 
 def test_same_datagram_twice_is_done_once_and_answered_twice(

@@ -164,7 +164,7 @@ def test_reset_types(
     else:
         assert answer.status_code == 204
         rack.control.wait_for_event(name, expected[-1], after=start)
-    actions = [event.action for event in rack.control.log(after=start, machine=name)]
+    actions = [event.action for event in rack.control.log(after=start, device=name)]
     assert actions[: len(expected) + 1] == ["login_accepted", *expected]
 
 

@@ -72,7 +72,7 @@ def test_port_that_is_down_has_no_link(rack: RackThread, switch: SwitchConfig) -
     assert "1.0.0.94.0.83.0" not in walk(switch.snmp, Q_FDB_PORT)
     assert "0.1.1" not in walk(switch.snmp, LLDP_NAME)
     (event,) = rack.control.log(after=before)
-    assert (event.machine, event.source, event.action) == ("sw-1", "snmp", "admin_status_set")
+    assert (event.device, event.source, event.action) == ("sw-1", "snmp", "admin_status_set")
     assert event.detail == {"port": "Ethernet1/1", "status": "down"}
 
 

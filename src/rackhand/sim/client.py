@@ -85,10 +85,10 @@ def _set_boot_server(url: str, vlan: int | None) -> _Call[BootServer]:
     return _Call("PUT", "/boot_server", BOOT_SERVER, {"url": url, "vlan": vlan})
 
 
-def _log(after: int, machine: str | None, limit: int) -> _Call[LogPage]:
+def _log(after: int, device: str | None, limit: int) -> _Call[LogPage]:
     query: dict[str, str | int] = {"after": after, "limit": limit}
-    if machine is not None:
-        query["machine"] = machine
+    if device is not None:
+        query["device"] = device
     return _Call("GET", "/log", LOG, query=query)
 
 
@@ -141,11 +141,11 @@ class RackControl:
         """Say where machines boot from the network; empty for nowhere."""
         self._send(_set_boot_server(url, vlan))
 
-    def log(self, *, after: int = 0, machine: str | None = None) -> list[EventView]:
+    def log(self, *, after: int = 0, device: str | None = None) -> list[EventView]:
         """Return all events after number *after*."""
         events: list[EventView] = []
         while True:
-            page = self._send(_log(after, machine, PAGE)).events
+            page = self._send(_log(after, device, PAGE)).events
             events += page
             if len(page) < PAGE:
                 return events
@@ -160,16 +160,16 @@ class RackControl:
         return self._send(_reset(machine))
 
     def wait_for_event(
-        self, machine: str, action: Action | str, *, after: int = 0, timeout: float = TIMEOUT_SECONDS
+        self, device: str, action: Action | str, *, after: int = 0, timeout: float = TIMEOUT_SECONDS
     ) -> EventView:
         """Return the first such event after number *after*; TimeoutError when it does not come."""
         deadline = time.monotonic() + timeout
         while True:
-            found = _first(self.log(after=after, machine=machine), action)
+            found = _first(self.log(after=after, device=device), action)
             if found is not None:
                 return found
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{machine} did not log {action} within {timeout:g} s.")
+                raise TimeoutError(f"{device} did not log {action} within {timeout:g} s.")
             time.sleep(POLL_SECONDS)
 
     def wait_for(
@@ -246,11 +246,11 @@ class AsyncRackControl:
         """Say where machines boot from the network; empty for nowhere."""
         await self._send(_set_boot_server(url, vlan))
 
-    async def log(self, *, after: int = 0, machine: str | None = None) -> list[EventView]:
+    async def log(self, *, after: int = 0, device: str | None = None) -> list[EventView]:
         """Return all events after number *after*."""
         events: list[EventView] = []
         while True:
-            page = (await self._send(_log(after, machine, PAGE))).events
+            page = (await self._send(_log(after, device, PAGE))).events
             events += page
             if len(page) < PAGE:
                 return events
@@ -265,12 +265,12 @@ class AsyncRackControl:
         return await self._send(_reset(machine))
 
     async def wait_for_event(
-        self, machine: str, action: Action | str, *, after: int = 0, timeout: float = TIMEOUT_SECONDS
+        self, device: str, action: Action | str, *, after: int = 0, timeout: float = TIMEOUT_SECONDS
     ) -> EventView:
         """Return the first such event after number *after*; TimeoutError when it does not come."""
         async with asyncio.timeout(timeout):
             while True:
-                found = _first(await self.log(after=after, machine=machine), action)
+                found = _first(await self.log(after=after, device=device), action)
                 if found is not None:
                     return found
                 await asyncio.sleep(POLL_SECONDS)

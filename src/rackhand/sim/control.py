@@ -18,6 +18,7 @@ from rackhand.sim.events import Action, EventLog, Source
 from rackhand.sim.faults import FAULTS, BadFault, Fault
 from rackhand.sim.netboot import BootNetwork
 from rackhand.sim.network import Network
+from rackhand.sim.pdu import Pdu
 from rackhand.sim.switch import Switch
 
 MOST_EVENTS = 10_000
@@ -32,6 +33,7 @@ class ControlledRack(Protocol):
     config: RackConfig
     bmcs: dict[str, Bmc]
     switches: dict[str, Switch]
+    pdus: dict[str, Pdu]
     network: Network
     log: EventLog
     boot_network: BootNetwork
@@ -174,19 +176,19 @@ async def _set_boot_server(rack: ControlledRack, request: Request) -> BaseModel:
 async def _show_log(rack: ControlledRack, request: Request) -> BaseModel:
     after = _number(request, "after", usual=0, most=2**63)
     limit = _number(request, "limit", usual=USUAL_EVENTS, most=MOST_EVENTS)
-    machine = request.query_params.get("machine")
-    if machine is not None and machine not in rack.bmcs:
-        raise Refused(HTTPStatus.NOT_FOUND, f"There is no machine {machine}.")
+    device = request.query_params.get("device")
+    if device is not None and device not in (*rack.bmcs, *rack.switches, *rack.pdus):
+        raise Refused(HTTPStatus.NOT_FOUND, f"There is no device {device}.")
     events = [
         wire.EventView(
             seq=event.seq,
             time=event.time,
-            machine=event.machine,
+            device=event.device,
             source=event.source,
             action=event.action,
             detail=dict(event.detail),
         )
-        for event in rack.log.after(after, machine=machine, limit=limit)
+        for event in rack.log.after(after, device=device, limit=limit)
     ]
     return wire.LogPage(events=events, first=rack.log.first, last=rack.log.last)
 
@@ -197,14 +199,18 @@ async def _reset(rack: ControlledRack, request: Request) -> list[wire.MachineVie
     if name is not None and name not in rack.bmcs:
         raise Refused(HTTPStatus.NOT_FOUND, f"There is no machine {name}.")
     chosen = list(rack.bmcs.values()) if name is None else [rack.bmcs[name]]
+    if name is None:
+        for switch in rack.switches.values():
+            switch.faults.switch_all_off()
+        for pdu in rack.pdus.values():
+            pdu.faults.switch_all_off()
+            pdu.return_to_start()
     for bmc in chosen:
         bmc.faults.switch_all_off()
         bmc.machine.return_to_start()
         bmc.return_to_start()
         rack.log.append(bmc.config.name, Source.CONTROL, Action.RETURNED_TO_START)
     if name is None:
-        for switch in rack.switches.values():
-            switch.faults.switch_all_off()
         rack.network.return_to_start()
     return [machine_view(bmc, tls=rack.config.tls) for bmc in chosen]
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from rackhand.sim.config import (
     BMC_PLUG,
+    PDU_PLUG,
     BmcConfig,
     BmcKind,
     BmcUser,
@@ -15,6 +16,9 @@ from rackhand.sim.config import (
     DiskKind,
     MachineConfig,
     NicConfig,
+    OutletConfig,
+    PduConfig,
+    PduKind,
     Privilege,
     RackConfig,
     SnmpConfig,
@@ -27,6 +31,8 @@ CABINET_UNITS = 42
 MACHINES_PER_CABINET = 28  # of which a third may be two units high; the rest is for switches and PDUs
 DOCUMENTATION_MACS = 256  # 00:00:5E:00:53:00 to FF, RFC 7042 section 2.1.2
 SWITCH_PORTS = 24  # a big cabinet gets a switch of a multiple of it
+PDU_OUTLETS = 24  # a big cabinet gets PDUs with as many as it needs
+FEEDS = ("a", "b")
 PROVISIONING_VLAN, CUSTOMER_VLAN, MANAGEMENT_VLAN = 10, 20, 30
 GB = 1_000_000_000
 
@@ -124,8 +130,9 @@ def demo_rack(
     """Return a rack of *count* machines, called `node-001` and so on; equal arguments give an equal rack.
 
     Of every two machines the first speaks IPMI, the second Redfish. Pairs take turns in configuration and
-    cabinet. Each cabinet has a switch, `sw-1` and so on: NICs from port 1 on, in VLAN 1, then BMCs in the
-    management VLAN. BMCs listen on *base_port* and the ports after it, switches on those that follow, or all on free
+    cabinet. Each cabinet has a switch, `sw-1` and so on: NICs from port 1 on, in VLAN 1, then BMCs and PDUs in
+    the management VLAN. It has two PDUs, `pdu-1a` for the feeds a and `pdu-1b` for the feeds b. BMCs listen on
+    *base_port* and the ports after it, switches and then PDUs on those that follow, or all on free
     ports when it is 0. Each BMC has
     its own password, `bmc-` and the serial number, unless one is given for all; each also has a user
     `viewer` that may only look.
@@ -178,7 +185,7 @@ def demo_rack(
             )
         )
         next_unit[place] += configuration.height
-    cables = _cables(machines)
+    cables = _cables(machines, cabinets)
     switches = [
         _switch(
             index,
@@ -189,10 +196,16 @@ def demo_rack(
         )
         for index, cabinet in enumerate(cabinets)
     ]
+    first_pdu_port = base_port + count + len(cabinets)
+    pdus = [
+        _pdu(index, cabinet, machines, host=host, port=first_pdu_port + index if base_port else 0)
+        for index, cabinet in enumerate(cabinet for cabinet in cabinets for _feed in FEEDS)
+    ]
     return RackConfig(
         machines=tuple(machines),
         racks=tuple(cabinets),
         switches=tuple(switches),
+        pdus=tuple(pdus),
         cables=tuple(cables),
         control_host=host,
         control_port=control_port,
@@ -201,24 +214,55 @@ def demo_rack(
     )
 
 
-def _cables(machines: list[MachineConfig]) -> list[CableConfig]:
-    """Plug in all NICs, then all BMCs, each into the switch of its cabinet."""
-    plugs = [(machine, nic.name) for machine in machines for nic in machine.nics]
-    plugs += [(machine, BMC_PLUG) for machine in machines]
+def _cables(machines: list[MachineConfig], cabinets: list[CabinetConfig]) -> list[CableConfig]:
+    """Plug in all NICs, then all BMCs, then all PDUs, each into the switch of its cabinet."""
+    plugs = [(machine.rack, machine.name, nic.name) for machine in machines for nic in machine.nics]
+    plugs += [(machine.rack, machine.name, BMC_PLUG) for machine in machines]
+    plugs += [
+        (cabinet.name, f"pdu-{number}{feed}", PDU_PLUG)
+        for number, cabinet in enumerate(cabinets, 1)
+        for feed in FEEDS
+    ]
     taken: dict[str, int] = {}
     cables = []
-    for machine, plug in plugs:
-        switch = machine.rack.replace("rack", "sw")
+    for cabinet, device, plug in plugs:
+        switch = cabinet.replace("rack", "sw")
         taken[switch] = taken.get(switch, 0) + 1
-        cables.append(CableConfig(switch, taken[switch], machine.name, plug))
+        cables.append(CableConfig(switch, taken[switch], device, plug))
     return cables
+
+
+def _pdu(
+    index: int, cabinet: CabinetConfig, machines: list[MachineConfig], *, host: str, port: int
+) -> PduConfig:
+    feed = FEEDS[index % len(FEEDS)]
+    name = f"pdu-{index // len(FEEDS) + 1}{feed}"
+    fed = [machine.name for machine in machines if machine.rack == cabinet.name]
+    spare = max(PDU_OUTLETS - len(fed), 0)
+    return PduConfig(
+        name=name,
+        snmp=SnmpConfig(
+            host=host,
+            port=port,
+            read_community=f"read-{name}",
+            write_community=f"write-{name}",
+            user=SnmpUser("rackhand", f"auth-{name}-secret", f"priv-{name}-secret"),
+        ),
+        kind=PduKind.APC_RPDU2,
+        mac=_local_mac(0xD0, index),
+        rack=cabinet.name,
+        outlets=(
+            *(OutletConfig(machine, machine, feed) for machine in fed),
+            *(OutletConfig(f"spare-{number + 1}") for number in range(spare)),
+        ),
+    )
 
 
 def _switch(
     index: int, cabinet: CabinetConfig, cables: list[CableConfig], *, host: str, port: int
 ) -> SwitchConfig:
     name = f"sw-{index + 1}"
-    management = tuple(cable.port for cable in cables if cable.plug == BMC_PLUG)
+    management = tuple(cable.port for cable in cables if cable.plug in {BMC_PLUG, PDU_PLUG})
     return SwitchConfig(
         name=name,
         snmp=SnmpConfig(

@@ -88,11 +88,14 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened: *seq* counts from 1 without gaps, *time* is Unix time in real seconds."""
+    """One thing that happened: *seq* counts from 1 without gaps, *time* is Unix time in real seconds.
+
+    *device* is the name of a machine (or its BMC), a switch or a PDU.
+    """
 
     seq: int
     time: float
-    machine: str
+    device: str
     source: Source
     action: Action
     detail: Detail
@@ -114,10 +117,10 @@ class EventLog:
             self.last = _last_number(path)
             self._file = path.open("ab", buffering=0)
 
-    def append(self, machine: str, source: Source, action: Action, **detail: DetailValue) -> None:
+    def append(self, device: str, source: Source, action: Action, /, **detail: DetailValue) -> None:
         """Record that *action* has happened, and tell the watchers."""
         self.last += 1
-        event = Event(self.last, time.time(), machine, source, action, detail)
+        event = Event(self.last, time.time(), device, source, action, detail)
         self._events.append(event)
         if self._file is not None:
             self._file.write(msgspec.json.encode(event) + b"\n")
@@ -133,12 +136,12 @@ class EventLog:
         """Call *watcher* with every later event, at once and in order."""
         self._watchers.append(watcher)
 
-    def after(self, seq: int, *, machine: str | None = None, limit: int) -> list[Event]:
+    def after(self, seq: int, *, device: str | None = None, limit: int) -> list[Event]:
         """Return at most *limit* events that follow number *seq*, oldest first."""
         if not self._events:
             return []
         newer = itertools.islice(self._events, max(0, seq + 1 - self._events[0].seq), None)
-        wanted = (event for event in newer if machine is None or event.machine == machine)
+        wanted = (event for event in newer if device is None or event.device == device)
         return list(itertools.islice(wanted, limit))
 
     def close(self) -> None:

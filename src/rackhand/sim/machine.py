@@ -13,6 +13,7 @@ from rackhand.sim.config import BootMode, MachineConfig, RestorePolicy
 from rackhand.sim.events import Action, DetailValue, EventLog, Source
 from rackhand.sim.faults import Fault, Faults
 
+STANDBY_WATTS = 9.0  # of BMC and power supplies
 POWER_CHANGES_KEPT = 32  # for BMCs that report the past
 
 
@@ -342,10 +343,9 @@ class Machine:
     def readings(self) -> list[Reading]:
         """Return all sensors as they read now. They drift slowly and follow the power state."""
         on = self.power is Power.ON
-        swing = math.sin((self.clock.now() + self._phase_offset) / 300)  # a period of about half an hour
+        swing = self._swing
         inlet = 22 + self._phase_offset % 4 + swing
         rpm = 4200 + 100 * (self._phase_offset % 7) + 300 * swing
-        busy = {Phase.POST: 1.6, Phase.RUNNING: 1.3}.get(self.phase, 1.0)
         readings = [Reading("Inlet Temp", SensorKind.TEMPERATURE, round(inlet, 1), 42, 47)]
         readings += [
             Reading(
@@ -364,11 +364,25 @@ class Machine:
             Reading(f"Fan{fan}", SensorKind.FAN, round(rpm + 40 * fan, -2) if on else None, 900, 600)
             for fan in range(1, 2 * self.config.cpus + 3)
         ]
-        watts = self.config.idle_watts * (busy + 0.1 * swing) if on else 9
         readings.append(
-            Reading("Pwr Consumption", SensorKind.POWER, round(watts) if self.has_mains else None, 900, 960)
+            Reading("Pwr Consumption", SensorKind.POWER, round(self.watts) if self.has_mains else None, 900, 960)
         )
         return readings
+
+    @property
+    def watts(self) -> float:
+        """What the machine draws from all its feeds together, now."""
+        if not self.has_mains:
+            return 0.0
+        if self.power is Power.OFF:
+            return STANDBY_WATTS
+        busy = {Phase.POST: 1.6, Phase.RUNNING: 1.3}.get(self.phase, 1.0)
+        return self.config.idle_watts * (busy + 0.1 * self._swing)
+
+    @property
+    def _swing(self) -> float:
+        """Something between -1 and 1 that drifts, with a period of about half an hour."""
+        return math.sin((self.clock.now() + self._phase_offset) / 300)
 
     # Saving
 

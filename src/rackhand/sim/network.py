@@ -6,13 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from rackhand.sim.bmc import Bmc
-from rackhand.sim.config import BMC_PLUG, CableConfig, NicConfig
+from rackhand.sim.config import BMC_PLUG, PDU_PLUG, CableConfig, NicConfig
 from rackhand.sim.events import Action, Event, EventLog, Source
 from rackhand.sim.faults import Fault
 from rackhand.sim.machine import Machine, Phase, Power
+from rackhand.sim.pdu import Pdu
 from rackhand.sim.switch import FarEnd, Neighbour, Port, Switch
 
 BMC_MBIT = 1000
+PDU_MBIT = 100
 IDLE_SHARES = (0.0005, 0.05)  # of the speed: how busy a NIC of the rack is by itself
 
 Plug = tuple[str, str]
@@ -84,6 +86,34 @@ class BmcEnd:
         return 0.0, 0.0
 
 
+@dataclass(frozen=True)
+class PduEnd:
+    """The management port of a PDU, which is always powered."""
+
+    pdu: Pdu
+    mac: str
+    speed_mbit: int = PDU_MBIT
+
+    @property
+    def has_link(self) -> bool:
+        """Whether its cable is in."""
+        return not self.pdu.faults.is_on(Fault.UNPLUGGED)
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether its cable is in."""
+        return self.has_link
+
+    @property
+    def neighbour(self) -> Neighbour | None:
+        """PDUs do not speak LLDP."""
+        return None
+
+    def traffic(self) -> tuple[float, float]:
+        """Return none: what a PDU sends is not worth counting."""
+        return 0.0, 0.0
+
+
 class Network:
     """All cables and switches of a rack."""
 
@@ -92,6 +122,7 @@ class Network:
         cables: Iterable[CableConfig],
         switches: Mapping[str, Switch],
         bmcs: Mapping[str, Bmc],
+        pdus: Mapping[str, Pdu],
         log: EventLog,
     ) -> None:
         self.switches = switches
@@ -107,6 +138,8 @@ class Network:
                 end = NicEnd(bmc.machine, nic)
                 self.nics[name, nic.name] = end
                 self._add_end((name, nic.name), end)
+        for name, pdu in pdus.items():
+            self._add_end((name, PDU_PLUG), PduEnd(pdu, pdu.config.mac))
         self._plug_in()
         log.watch(self._follow)
 
@@ -184,10 +217,10 @@ class Network:
 
     def _follow(self, event: Event) -> None:
         """Count what was sent before something happened to a device at the old rates, the rest at the new."""
-        if event.machine in self.switches:
-            self.switches[event.machine].settle()
+        if event.device in self.switches:
+            self.switches[event.device].settle()
             return
-        for plug in self._plugs.get(event.machine, ()):
+        for plug in self._plugs.get(event.device, ()):
             if plug in self._ports:
                 switch, port = self._ports[plug]
                 port.settle(switch.clock.now())

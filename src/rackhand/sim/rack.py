@@ -21,7 +21,7 @@ from rackhand.sim.bmc import Bmc
 from rackhand.sim.certificate import write_certificate
 from rackhand.sim.client import RackControl
 from rackhand.sim.clock import ScaledClock
-from rackhand.sim.config import BmcConfig, BmcKind, BmcUser, MachineConfig, RackConfig
+from rackhand.sim.config import BmcConfig, BmcKind, BmcUser, MachineConfig, RackConfig, SnmpConfig
 from rackhand.sim.control import bmc_url, control_app
 from rackhand.sim.demo import demo_rack
 from rackhand.sim.events import Event, EventLog
@@ -30,6 +30,8 @@ from rackhand.sim.ipmi import IpmiFace
 from rackhand.sim.machine import Machine
 from rackhand.sim.netboot import BootNetwork
 from rackhand.sim.network import Network
+from rackhand.sim.pdu import Feeds, Pdu
+from rackhand.sim.pdu_mib import pdu_mib
 from rackhand.sim.redfish import RedfishApp
 from rackhand.sim.snmp import SnmpFace
 from rackhand.sim.state import StateFile
@@ -77,7 +79,12 @@ class Rack:
             )
             for switch in config.switches
         }
-        self.network = Network(config.cables, self.switches, self.bmcs, events)
+        self.pdus = {
+            pdu.name: Pdu(pdu, clock=clock, log=events, faults=Faults(pdu.name, events, DeviceKind.PDU))
+            for pdu in config.pdus
+        }
+        self.feeds = Feeds(self.pdus.values(), self.machines, events)
+        self.network = Network(config.cables, self.switches, self.bmcs, self.pdus, events)
         if config.cables:
             self.boot_network.vlan_of = self.network.vlan_of
 
@@ -97,7 +104,7 @@ async def running_rack(
     With *log_file* every event is also appended there, one JSON object a line. Raises OSError when a port is
     taken.
     """
-    _allow_open_files(len(config.machines) + len(config.switches) + SPARE_FILES)
+    _allow_open_files(len(config.machines) + len(config.switches) + len(config.pdus) + SPARE_FILES)
     async with contextlib.AsyncExitStack() as stack:
         sockets = stack.enter_context(_bound_sockets(config))
         events = EventLog(log_file)
@@ -223,18 +230,32 @@ def _bound_sockets(config: RackConfig) -> Iterator[_Sockets]:
             address = dataclasses.replace(machine.bmc, port=bound.getsockname()[1])
             machines.append(dataclasses.replace(machine, bmc=address))
         agents: dict[str, socket.socket] = {}
-        switches = []
-        for switch in config.switches:
-            bound = stack.enter_context(_bind(socket.SOCK_DGRAM, switch.snmp.host, switch.snmp.port))
-            agents[switch.name] = bound
-            snmp = dataclasses.replace(switch.snmp, port=bound.getsockname()[1])
-            switches.append(dataclasses.replace(switch, snmp=snmp))
+        switches = [
+            dataclasses.replace(switch, snmp=_bind_agent(switch.name, switch.snmp, agents, stack))
+            for switch in config.switches
+        ]
+        pdus = [
+            dataclasses.replace(pdu, snmp=_bind_agent(pdu.name, pdu.snmp, agents, stack))
+            for pdu in config.pdus
+        ]
         control = stack.enter_context(_bind(socket.SOCK_STREAM, config.control_host, config.control_port))
         port = control.getsockname()[1]
         real = dataclasses.replace(
-            config, machines=tuple(machines), switches=tuple(switches), control_port=port
+            config,
+            machines=tuple(machines),
+            switches=tuple(switches),
+            pdus=tuple(pdus),
+            control_port=port,
         )
         yield _Sockets(real, bmcs, agents, control)
+
+
+def _bind_agent(
+    name: str, snmp: SnmpConfig, agents: dict[str, socket.socket], stack: contextlib.ExitStack
+) -> SnmpConfig:
+    bound = stack.enter_context(_bind(socket.SOCK_DGRAM, snmp.host, snmp.port))
+    agents[name] = bound
+    return dataclasses.replace(snmp, port=bound.getsockname()[1])
 
 
 def _bind(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
@@ -280,8 +301,9 @@ async def _serve_ipmi(rack: Rack, sockets: _Sockets, stack: contextlib.AsyncExit
 
 async def _serve_snmp(rack: Rack, sockets: _Sockets, stack: contextlib.AsyncExitStack) -> None:
     loop = asyncio.get_running_loop()
-    for name, switch in rack.switches.items():
-        face = partial(SnmpFace, switch, switch_mib(switch))
+    faces = {name: partial(SnmpFace, switch, switch_mib(switch)) for name, switch in rack.switches.items()}
+    faces |= {name: partial(SnmpFace, pdu, pdu_mib(pdu)) for name, pdu in rack.pdus.items()}
+    for name, face in faces.items():
         transport, _ = await loop.create_datagram_endpoint(face, sock=sockets.agents[name])
         stack.callback(transport.close)
 

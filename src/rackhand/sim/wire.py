@@ -115,7 +115,7 @@ class EventView(BaseModel):
 
     seq: int
     time: float
-    machine: str
+    device: str
     source: Source
     action: Action
     detail: dict[str, DetailValue]
