@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
-from rackhand.app import Services, open_services, run_server
+from rackhand.app import Services, open_services, run_server, serve_boot
 from rackhand.events.service import Actor
 from rackhand.hardware.connect import open_switch
 from rackhand.ipam import places
@@ -19,6 +19,7 @@ from rackhand.servers.model import Location, Rack, Server
 from rackhand.settings import Settings
 from rackhand.sim.config import BMC_PLUG, CableConfig, DiskConfig, MachineConfig, RackConfig, SwitchConfig
 from rackhand.sim.demo import CUSTOMER_VLAN, MANAGEMENT_VLAN, PROVISIONING_VLAN, demo_rack
+from rackhand.sim.netboot import write_stub_ramdisk
 from rackhand.sim.rack import running_rack
 from rackhand.switches import service as switches
 from rackhand.switches.model import ConnectionKind, Switch, SwitchPort, VlanPurpose
@@ -40,8 +41,14 @@ async def run_demo(settings: Settings, *, machines: int, reset: bool) -> None:
     if reset and settings.data.exists():
         shutil.rmtree(settings.data)
     settings.data.mkdir(parents=True, exist_ok=True)
+    write_stub_ramdisk(settings.data)
     config = demo_rack(machines, base_port=BMC_PORT, control_port=CONTROL_PORT, time_scale=TIME_SCALE)
-    async with running_rack(config, settings.data / "rack.json") as rack, open_services(settings) as services:
+    async with (
+        running_rack(config, settings.data / "rack.json") as rack,
+        open_services(settings) as services,
+        serve_boot(services) as boot_url,
+    ):
+        rack.boot_network.url, rack.boot_network.vlan = boot_url or "", PROVISIONING_VLAN
         await fill(services, rack.config)
         print(f"Virtual rack: {len(config.machines)} machines; control API {rack.control_url}")
         await run_server(services)

@@ -115,6 +115,9 @@ def demo(
     settings = _settings(
         config, directory, listen=listen, poll_interval=float(os.environ.get("RACKHAND_POLL_INTERVAL", "30"))
     )
+    if "RACKHAND_BOOT_LISTEN" not in os.environ:  # next to the API and the rack's control API
+        host, port = settings.listen_address
+        settings = settings.model_copy(update={"boot_listen": f"{host}:{port + 2 if port else 0}"})
     asyncio.run(run_demo(settings, machines=machines, reset=reset))
 
 

@@ -5,18 +5,9 @@ from datetime import timedelta
 from pydantic import BaseModel
 
 from rackhand.boot import agents
+from rackhand.deploy import steps
 from rackhand.deploy.service import note_failed_diagnosis, save_diagnosis
-from rackhand.deploy.steps import (
-    ask_agent,
-    await_agent,
-    boot_from_network,
-    look_at_power,
-    release_boot,
-    reserve_boot,
-    return_to_disk,
-    undo_boot,
-    undo_reservation,
-)
+from rackhand.deploy.steps import ask_agent
 from rackhand.servers import queries
 from rackhand.servers.model import Server
 from rackhand.settings import Settings
@@ -68,9 +59,8 @@ def bound(_params: Diagnose, settings: Settings) -> timedelta:
     return timedelta(minutes=settings.diagnosis_minutes)
 
 
-# The operation's bound ends what the deadlines of its steps do not: they are as long as a slow machine may take.
-BOOT_DEADLINE = timedelta(hours=6)
-AGENT_DEADLINE = timedelta(hours=6)
+# The operation's bound ends what the deadlines of these steps do not: they are as long as a slow machine may take.
+LONG = timedelta(hours=6)
 BMC_DEADLINE = timedelta(minutes=5)
 
 DIAGNOSE = Operation(
@@ -81,14 +71,19 @@ DIAGNOSE = Operation(
     params=Diagnose,
     bound=bound,
     steps=(
-        Step(look_at_power, undo=note_failure),
-        Step(reserve_boot, undo=undo_reservation),
-        Step(boot_from_network, undo=undo_boot, deadline=BOOT_DEADLINE),
-        Step(await_agent, deadline=BOOT_DEADLINE),
-        Step(take_inventory, deadline=AGENT_DEADLINE),
-        Step(measure_speed, deadline=AGENT_DEADLINE),
+        Step(steps.look_at_power, undo=note_failure),
+        Step(steps.check_cables),
+        Step(steps.reserve_boot, undo=steps.undo_reservation),
+        Step(steps.switch_off, undo=steps.undo_power),
+        Step(steps.join_provisioning_vlan, undo=steps.undo_vlan, deadline=BMC_DEADLINE),
+        Step(steps.boot_from_network, undo=steps.undo_boot, deadline=LONG),
+        Step(steps.await_agent, deadline=LONG),
+        Step(take_inventory, deadline=LONG),
+        Step(measure_speed, deadline=LONG),
         Step(record_diagnosis, cancellable=False),
-        Step(release_boot, cancellable=False),
-        Step(return_to_disk, deadline=BMC_DEADLINE, cancellable=False),
+        Step(steps.release_boot, cancellable=False),
+        Step(steps.shut_down, deadline=BMC_DEADLINE, cancellable=False),
+        Step(steps.leave_provisioning_vlan, deadline=BMC_DEADLINE, cancellable=False),
+        Step(steps.return_to_disk, deadline=BMC_DEADLINE, cancellable=False),
     ),
 )

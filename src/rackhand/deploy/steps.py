@@ -5,7 +5,7 @@ and the agent has said the nonce of that script (`await_agent`). What does not c
 `LADDER`, one after the other.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,11 +18,15 @@ from rackhand.boot.model import CommandState
 from rackhand.boot.reservations import Image, Seen
 from rackhand.db import utcnow
 from rackhand.hardware.errors import Refused, Timeout, Unsupported
-from rackhand.hardware.interfaces import BootDevice, BootMode, PowerAction, PowerState
+from rackhand.hardware.interfaces import AdminStatus, BootDevice, BootMode, PowerAction, PowerState
 from rackhand.power.operations import switch_chassis
 from rackhand.power.service import save_state
 from rackhand.servers.bmc import open_server_bmc
 from rackhand.servers.model import Server
+from rackhand.switches.changing import PortWish, compare_wiring, have_ports, put_back
+from rackhand.switches.model import SwitchPort, VlanPurpose
+from rackhand.switches.queries import vlan_of_purpose
+from rackhand.switches.service import data_ports
 from rackhand.tasks.operation import Done, StepContext, StepFailed, Wait
 
 log = structlog.get_logger()
@@ -100,6 +104,53 @@ async def release_boot(ctx: StepContext, _server: Server) -> Done:
 async def undo_reservation(ctx: StepContext, server: Server) -> None:
     """See `release_boot`."""
     await release_boot(ctx, server)
+
+
+# --- away from the customer's network, and back
+
+
+async def check_cables(ctx: StepContext, server: Server) -> Done:
+    """Compare the record of cables with what switches hear, while the server may still be heard. Touches nothing."""
+    found = await _provisioning(ctx, server)
+    return Done(found) if isinstance(found, str) else await compare_wiring(ctx, server, found[1])
+
+
+async def switch_off(ctx: StepContext, server: Server) -> Done | Wait:
+    """Have the server off before its ports are moved: what ran on it is never in the provisioning network."""
+    if not ctx.memo.get("is_touched"):
+        await ctx.remember(is_touched=True)
+    return await switch_chassis(ctx, server, PowerAction.OFF, PowerState.OFF)
+
+
+async def join_provisioning_vlan(ctx: StepContext, server: Server) -> Done:
+    """Have every data port of the server up and in the provisioning VLAN of its location, seen."""
+    found = await _provisioning(ctx, server)
+    return Done(found) if isinstance(found, str) else await have_ports(ctx, *found)
+
+
+async def leave_provisioning_vlan(ctx: StepContext, _server: Server) -> Done:
+    """Have every port as it was before, seen. Safe to repeat."""
+    if "before" not in ctx.memo:
+        return Done("no port was changed")
+    await put_back(ctx)
+    return Done()
+
+
+async def undo_vlan(ctx: StepContext, server: Server) -> None:
+    """See `leave_provisioning_vlan`."""
+    await leave_provisioning_vlan(ctx, server)
+
+
+async def _provisioning(ctx: StepContext, server: Server) -> tuple[Sequence[SwitchPort], PortWish] | str:
+    """The server's ports and what they are to be, or why they stay as they are."""
+    async with ctx.tools.db.read() as session:
+        vlan = await vlan_of_purpose(session, server.location_id, VlanPurpose.PROVISIONING)
+        ports = await data_ports(session, server.id)
+    if vlan is None:
+        return "the location has no provisioning VLAN"
+    if not ports:
+        return "the server has no data connection"
+    return ports, PortWish(admin_status=AdminStatus.UP, access_vlan=vlan.vid)
 
 
 # --- booting
@@ -217,34 +268,44 @@ async def _climb_on(ctx: StepContext, boot: dict[str, Any], why: str) -> None:
     await ctx.remember(boot=boot)
 
 
+async def shut_down(ctx: StepContext, server: Server) -> Done | Wait:
+    """Have the server off: the ramdisk has nothing to lose. Nothing to do where it was never booted."""
+    if "boot" not in ctx.memo:
+        return Done("it was not booted")
+    return await switch_chassis(ctx, server, PowerAction.OFF, PowerState.OFF, note="shut_down")
+
+
+async def undo_boot(ctx: StepContext, server: Server) -> None:
+    """See `shut_down`."""
+    _until_done(await shut_down(ctx, server))
+
+
 # --- back to where it was
 
 
 async def return_to_disk(ctx: StepContext, server: Server) -> Done | Wait:
-    """Have the server as it was found: off, or started from its disk. Nothing to do where it was never touched."""
-    if "boot" not in ctx.memo:
-        return Done("it was not restarted")
-    back: dict[str, Any] = ctx.memo.setdefault("back", {"stage": "off"})
-    if back["stage"] == "off":
-        answer = await switch_chassis(ctx, server, PowerAction.OFF, PowerState.OFF, note="back.off")
-        if isinstance(answer, Wait):
-            return answer
-        back["stage"] = "override"
-    if back["stage"] == "override":
+    """Have the server as it was found, off or started from its disk, and no boot override left."""
+    if not ctx.memo.get("is_touched"):
+        return Done("it was not switched off")
+    if not ctx.memo.get("is_override_cleared"):
         async with open_server_bmc(ctx.tools, server) as bmc:
             try:
                 await bmc.set_boot_device(BootDevice.NONE)
             except (Refused, Unsupported) as error:
                 log.warning("boot override not cleared", task=ctx.task_id, error=str(error))
-        back["stage"] = "on"
+        await ctx.remember(is_override_cleared=True)
     if not ctx.memo.get("was_on"):
-        return Done("off, as it was found")
-    return await switch_chassis(ctx, server, PowerAction.ON, PowerState.ON, note="back.on")
+        return Done("left off, as it was found")
+    return await switch_chassis(ctx, server, PowerAction.ON, PowerState.ON, note="return_to_disk")
 
 
-async def undo_boot(ctx: StepContext, server: Server) -> None:
-    """See `return_to_disk`; the engine repeats it while it raises `Timeout`."""
-    answer = await return_to_disk(ctx, server)
+async def undo_power(ctx: StepContext, server: Server) -> None:
+    """See `return_to_disk`."""
+    _until_done(await return_to_disk(ctx, server))
+
+
+def _until_done(answer: Done | Wait) -> None:
+    """An undo cannot wait; the engine repeats it while it raises what may pass."""
     if isinstance(answer, Wait):
         raise Timeout(f"Waiting for {answer.reason}.")
 
