@@ -14,7 +14,10 @@ from rackhand.events.service import SYSTEM
 from rackhand.servers import service
 from rackhand.settings import Settings
 from rackhand.sim.config import BMC_PLUG, MachineConfig
+from rackhand.sim.events import Source
+from rackhand.sim.faults import Fault
 from rackhand.sim.rack import RackThread
+from rackhand.sim.switch import Port, Switch
 from tests.prove import process
 
 Answer = Mapping[str, Any]
@@ -72,7 +75,7 @@ class PowerCase:
     def judge(self, rack: RackThread, machine: MachineConfig, before: int, answer: Answer) -> None:
         """Read the machine's own log."""
         assert answer["status"] == "succeeded", f"the task ended as {answer}"
-        log = rack.control.log(after=before, machine=machine.name)
+        log = rack.control.log(after=before, device=machine.name)
         done = tuple(event.action.value for event in log if event.action in JUDGED)
         allowed = {self.done}
         if self.soft:  # killed between the note that it is asked and the question, the system is never asked
@@ -84,8 +87,7 @@ class PowerCase:
 class PortCase:
     """Ports: all data ports begin as *begins* and end as *ends*; the port itself is asked.
 
-    With *lies* the last port of the server takes every change and does not make it, so that the task must fail and
-    put the others back.
+    With *lies* the switch takes every change and does not make it: the task must fail, and nothing be changed.
     """
 
     operation: str
@@ -103,27 +105,36 @@ class PortCase:
         return dict(self.wish)
 
     def arrange(self, rack: RackThread, machine: MachineConfig) -> None:
-        """Set the ports at the switch itself."""
+        """Set the ports at the switch itself, and only then have it lie."""
         for switch, port in ports_of(rack, machine):
-            rack.control.fault_off(switch, self.lies) if self.lies else None
-            rack.control.set_port(switch, port, admin_status=self.begins[0], vlan=self.begins[1])
-            if self.lies:
-                rack.control.fault_on(switch, self.lies)
+            switch.faults.switch_all_off()
+            switch.set_vlan_ports(
+                switch.vlans[self.begins[1]],
+                Source.CONTROL,
+                egress=set(switch.ports),
+                untagged=set(switch.ports),
+            )
+            switch.set_pvid(port, self.begins[1], Source.CONTROL)
+            switch.set_admin_status(port, Source.CONTROL, up=self.begins[0] == "up")
+        if self.lies:
+            switch.faults.switch_on(Fault(self.lies))
 
     def judge(self, rack: RackThread, machine: MachineConfig, _before: int, answer: Answer) -> None:
         """Ask the switch, and look for a flag that is left."""
         wanted = "failed" if self.lies else "succeeded"
         assert answer["status"] == wanted, f"the task ended as {answer}"
         for switch, port in ports_of(rack, machine):
-            view = rack.control.switch(switch).ports[port - 1]
-            assert (view.admin_status, view.vlan) == self.ends, f"port {port} is {view}"
+            is_so = ("up" if port.admin_up else "down", switch.untagged_vlan(port))
+            assert is_so == self.ends, f"{port.name} is {is_so} instead of {self.ends}"
         assert answer["flags"] == [], f"ports are flagged: {answer['flags']}"
 
 
-def ports_of(rack: RackThread, machine: MachineConfig) -> list[tuple[str, int]]:
-    """Switch and number of each port into which a NIC of the machine is plugged."""
+def ports_of(rack: RackThread, machine: MachineConfig) -> list[tuple[Switch, Port]]:
+    """Switch and port of each NIC of the machine, as they really are."""
+    assert rack.rack is not None
+    switches = rack.rack.switches
     return [
-        (cable.switch, cable.port)
+        (switches[cable.switch], switches[cable.switch].ports[cable.port])
         for cable in rack.config.cables
         if cable.device == machine.name and cable.plug != BMC_PLUG
     ]

@@ -1,6 +1,6 @@
-"""Moments at which a process can be killed: around every step, and right after a BMC was looked at or told something.
+"""Moments at which a process can be killed: around every step, and after a device was looked at or told something.
 
-A point is `step:moment`. Only the first time counts: `looked` and `acted` (the BMC has answered, we know nothing yet),
+A point is `step:moment`. Only the first time counts: `looked` and `acted` (the device answered, we know nothing yet),
 `returned-wait`, `returned-done` (the step is through, nothing is written), `committed-…` (our row is written, the
 engine's checkpoint is not).
 """
@@ -14,7 +14,8 @@ from contextvars import ContextVar
 from typing import Any
 
 from rackhand.hardware import drivers
-from rackhand.hardware.interfaces import BmcDriver, PowerAction, PowerState
+from rackhand.hardware.drivers import Driver
+from rackhand.hardware.interfaces import BmcDriver, Port, PortChange, PowerAction, PowerState, SwitchDriver
 from rackhand.tasks.engine import Engine
 from rackhand.tasks.operation import Done, Operation, Step, StepContext, Wait
 
@@ -64,12 +65,35 @@ class Points:
 
         return ProvedEngine
 
-    def drivers(self) -> dict[str, drivers.Driver[BmcDriver]]:
+    def bmc_drivers(self) -> dict[str, Driver[BmcDriver]]:
         """The drivers with points after every answer of a BMC."""
         table = drivers.DRIVERS.items()
         return {
             name: dataclasses.replace(driver, connect=self._bmc(driver.connect)) for name, driver in table
         }
+
+    def switch_drivers(self) -> dict[str, Driver[SwitchDriver]]:
+        """The drivers with points after every look at a port and every change of one."""
+        table = drivers.SWITCH_DRIVERS.items()
+        return {
+            name: dataclasses.replace(driver, connect=self._switch(driver.connect)) for name, driver in table
+        }
+
+    def _switch(self, switch_class: Any) -> Any:
+        points = self
+
+        class ProvedSwitch(switch_class):  # type: ignore[misc]  # any driver
+            async def port(self, index: int) -> Port:
+                port: Port = await super().port(index)
+                points.reach(f"looked at port {index}")
+                return port
+
+            async def apply(self, change: PortChange) -> tuple[str, ...]:
+                sent: tuple[str, ...] = await super().apply(change)
+                points.reach(f"acted on port {change.index}")
+                return sent
+
+        return ProvedSwitch
 
     def _bmc(self, bmc_class: Any) -> Any:
         points = self

@@ -10,9 +10,9 @@ from sqlalchemy import select
 from rackhand import app, logs
 from rackhand.events.service import SYSTEM
 from rackhand.hardware import drivers
-from rackhand.power.operations import OPERATIONS, PowerOff
 from rackhand.servers import queries
 from rackhand.settings import Settings
+from rackhand.switches.model import SwitchPort
 from rackhand.tasks.model import ACTIVE, Task
 from tests.prove.points import Points
 
@@ -24,17 +24,18 @@ async def run(order: dict[str, Any]) -> dict[str, Any]:
     logs.configure("warning", as_json=False)
     passed: list[str] = []
     points = Points(order.get("kill_at"), lambda point: None if point in passed else passed.append(point))
-    wrapped = {operation.name: points.operation(operation) for operation in OPERATIONS}
+    wrapped = {operation.name: points.operation(operation) for operation in app.OPERATIONS}
     app.OPERATIONS = tuple(wrapped.values())  # type: ignore[assignment]  # the crash injector
     app.Engine = points.engine()  # type: ignore[attr-defined]
-    drivers.DRIVERS.update(points.drivers())  # type: ignore[attr-defined]  # a dict
+    drivers.DRIVERS.update(points.bmc_drivers())  # type: ignore[attr-defined]  # a dict
+    drivers.SWITCH_DRIVERS.update(points.switch_drivers())  # type: ignore[attr-defined]
     settings = Settings(data=Path(order["data"]), database_url=order["database_url"])
     async with app.open_services(settings, polls=False) as services:
         if name := order.get("operation"):
             async with services.db.write() as session:
                 server = await queries.for_task(session, order["server"])
                 assert server is not None
-                params = PowerOff(soft=True) if order.get("soft") else None
+                params = wrapped[name].params.model_validate(order["params"])
                 await services.engine.enqueue(session, wrapped[name], server, actor=SYSTEM, params=params)
         async with asyncio.timeout(PATIENCE):
             while True:
@@ -44,7 +45,8 @@ async def run(order: dict[str, Any]) -> dict[str, Any]:
                 await asyncio.sleep(0.05)
         async with services.db.read() as session:
             last = (await session.scalars(select(Task).order_by(Task.id.desc()).limit(1))).one()
-            return {"status": last.status, "error": last.error, "points": passed}
+            flags = (await session.scalars(select(SwitchPort.flag).where(SwitchPort.flag.is_not(None)))).all()
+            return {"status": last.status, "error": last.error, "points": passed, "flags": list(flags)}
 
 
 def main(order: dict[str, Any], answers: "Connection[dict[str, Any], None]") -> None:

@@ -10,8 +10,10 @@ from tests.prove.matrix import CASES, Bench, run_matrix
 
 
 @pytest.mark.timeout(300)
-def test_power_on_survives_a_kill_at_every_point(tmp_path: Path) -> None:
+@pytest.mark.parametrize("operation", ["power_on", "suspend"])
+def test_an_operation_survives_a_kill_at_every_point(tmp_path: Path, operation: str) -> None:
+    case = next(case for case in CASES if case.operation == operation)
     with RackThread(demo_rack(2, time_scale=30.0)) as rack:
-        found = list(run_matrix(Bench(rack, tmp_path / "data", ""), CASES[:1]))
+        found = list(run_matrix(Bench(rack, tmp_path / "data", ""), (case,)))
     assert len(found) >= 6
     assert [(name, wrong) for name, wrong in found if wrong is not None] == []
