@@ -8,8 +8,8 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from rackhand.hardware.door import Doors
-from rackhand.hardware.drivers import DRIVERS, SWITCH_DRIVERS
-from rackhand.hardware.interfaces import Bmc, Endpoint, Switch
+from rackhand.hardware.drivers import DRIVERS, PDU_DRIVERS, SWITCH_DRIVERS
+from rackhand.hardware.interfaces import Bmc, Endpoint, Pdu, Switch
 
 
 @contextlib.asynccontextmanager
@@ -24,3 +24,10 @@ async def open_switch(doors: Doors, endpoint: Endpoint) -> AsyncIterator[Switch]
     """Hold the switch behind *endpoint* for the time of the block."""
     async with doors.conversation(endpoint, SWITCH_DRIVERS) as switch:
         yield switch
+
+
+@contextlib.asynccontextmanager
+async def open_pdu(doors: Doors, endpoint: Endpoint) -> AsyncIterator[Pdu]:
+    """Hold the PDU behind *endpoint* for the time of the block."""
+    async with doors.conversation(endpoint, PDU_DRIVERS) as pdu:
+        yield pdu

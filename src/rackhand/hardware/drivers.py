@@ -7,8 +7,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from rackhand.hardware.interfaces import BmcDriver, Endpoint, SwitchDriver
+from rackhand.hardware.interfaces import BmcDriver, Endpoint, PduDriver, SwitchDriver
 from rackhand.hardware.ipmi import IpmiBmc, IpmiSettings
+from rackhand.hardware.pdu_snmp import PduSettings, SnmpPdu
 from rackhand.hardware.redfish import RedfishBmc, RedfishSettings
 from rackhand.hardware.snmp import SnmpSettings
 from rackhand.hardware.switch_snmp import SnmpSwitch
@@ -43,6 +44,9 @@ DRIVERS: Mapping[str, Driver[BmcDriver]] = {  # of BMCs
 }
 SWITCH_DRIVERS: Mapping[str, Driver[SwitchDriver]] = {
     "snmp": Driver(title="SNMP", port=161, connect=SnmpSwitch, settings=SnmpSettings),
+}
+PDU_DRIVERS: Mapping[str, Driver[PduDriver]] = {
+    "snmp": Driver(title="SNMP", port=161, connect=SnmpPdu, settings=PduSettings),
 }
 
 

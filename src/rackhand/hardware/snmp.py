@@ -98,6 +98,10 @@ class MibObject:
         return Instance(self, index)
 
 
+SYS_DESCR = MibObject("SNMPv2-MIB::sysDescr", "1.3.6.1.2.1.1.1")
+SYS_OBJECT_ID = MibObject("SNMPv2-MIB::sysObjectID", "1.3.6.1.2.1.1.2")
+
+
 @dataclass(frozen=True)
 class Assignment:
     """A value to set; *word* is what the MIB calls it. `str()` is the line of a dry run."""

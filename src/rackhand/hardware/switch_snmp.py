@@ -22,6 +22,7 @@ from rackhand.hardware.interfaces import (
     SwitchInfo,
 )
 from rackhand.hardware.snmp import (
+    SYS_DESCR,
     Assignment,
     Index,
     MibObject,
@@ -34,7 +35,6 @@ from rackhand.hardware.snmp import (
     text,
 )
 
-SYS_DESCR = MibObject("SNMPv2-MIB::sysDescr", "1.3.6.1.2.1.1.1")
 SYS_UPTIME = MibObject("SNMPv2-MIB::sysUpTime", "1.3.6.1.2.1.1.3")  # hundredths of a second
 SYS_NAME = MibObject("SNMPv2-MIB::sysName", "1.3.6.1.2.1.1.5")
 ENGINE_TIME = MibObject("SNMP-FRAMEWORK-MIB::snmpEngineTime", "1.3.6.1.6.3.10.2.1.3")  # seconds
