@@ -94,11 +94,17 @@ class Pdu:
         self.faults = faults
         self.outlets = {number: Outlet(number, outlet) for number, outlet in enumerate(config.outlets, 1)}
         self.started_at = clock.now()
+        self.starts = 1
 
     @property
     def name(self) -> str:
         """Its name in the rack."""
         return self.config.name
+
+    @property
+    def mac(self) -> str:
+        """Its own address."""
+        return self.config.mac
 
     @property
     def snmp(self) -> SnmpConfig:
@@ -191,6 +197,7 @@ class Pdu:
     def return_to_start(self) -> None:
         """Have all outlets on and all meters at zero; machines are to be returned after this."""
         self.started_at = self.clock.now()
+        self.starts += 1
         self.restore(PduState((OutletState(True, True, False, 0.0),) * len(self.outlets)))
 
     def stop(self) -> None:

@@ -140,6 +140,7 @@ class Switch:
         self.ports = {number: Port(number, config) for number in range(1, config.ports + 1)}
         self.vlans: dict[int, Vlan] = {}
         self.started_at = clock.now()
+        self.starts = 1
         self.is_crashed = False
         self.swaps: list[tuple[int, int]] = []
         self.configure()
@@ -148,6 +149,11 @@ class Switch:
     def name(self) -> str:
         """Its name in the rack."""
         return self.config.name
+
+    @property
+    def mac(self) -> str:
+        """Its own address."""
+        return self.config.mac
 
     @property
     def snmp(self) -> SnmpConfig:
@@ -267,6 +273,7 @@ class Switch:
 
     def _begin_to_count(self) -> None:
         self.started_at = self.clock.now()
+        self.starts += 1
         self.settle()
         for port in self.ports.values():
             port.octets_in = port.octets_out = 0.0
