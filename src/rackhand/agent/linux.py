@@ -1,5 +1,252 @@
-"""The agent's machine on real iron: Linux."""
+"""The machine on real iron: what Linux and the programs of the ramdisk say of it."""
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rackhand.agent import lldp
+from rackhand.agent.host import (
+    BmcFacts,
+    Board,
+    Cpu,
+    Disk,
+    HostError,
+    MemoryModule,
+    Neighbour,
+    Nic,
+    PciDevice,
+)
+from rackhand.agent.linux_disks import find_disks
+from rackhand.agent.tools import clean, number, read_line, run
+
+DMI = Path("/sys/class/dmi/id")
+NET = Path("/sys/class/net")
+PCI = Path("/sys/bus/pci/devices")
+ETHERNET = "1"  # ARPHRD_ETHER, linux/if_arp.h
+LINK_SECONDS = 5.0
+COPY_BYTES = 64 * 1024 * 1024
+# What firmware says when nobody has filled a field in.
+PLACEHOLDERS = re.compile(
+    r"to be filled by o\.?e\.?m\.?|default string|not (specified|applicable|available)|n/?a|none|unknown|"
+    r"(system|base board|chassis) (serial number|manufacturer|product name|version)|0+|0123456789|x+|empty|oem",
+    re.IGNORECASE,
+)
+_SIZES = {"kB": 1 / 1024, "KB": 1 / 1024, "MB": 1, "GB": 1024, "TB": 1024 * 1024}
 
 
 class LinuxHost:
-    """To be written."""
+    """See `Host`."""
+
+    def boot_id(self) -> str:
+        """See `Host`."""
+        return read_line("/proc/sys/kernel/random/boot_id")
+
+    def boot_mode(self) -> str:
+        """See `Host`."""
+        return "uefi" if Path("/sys/firmware/efi").is_dir() else "bios"
+
+    def board(self) -> Board:
+        """See `Host`."""
+        return Board(
+            manufacturer=_dmi("sys_vendor"), product=_dmi("product_name"), serial=_dmi("product_serial"),
+            uuid=_dmi("product_uuid").lower(), board_manufacturer=_dmi("board_vendor"),
+            board_model=_dmi("board_name"), board_serial=_dmi("board_serial"), bios_vendor=_dmi("bios_vendor"),
+            bios_version=_dmi("bios_version"), bios_date=_dmi("bios_date"),
+        )  # fmt: skip
+
+    def cpus(self) -> list[Cpu]:
+        """See `Host`."""
+        return parse_cpuinfo(Path("/proc/cpuinfo").read_text(errors="replace"))
+
+    def memory_mib(self) -> int:
+        """See `Host`."""
+        found = re.search(r"^MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+        return int(found[1]) // 1024 if found else 0
+
+    def memory_modules(self) -> list[MemoryModule]:
+        """See `Host`."""
+        return parse_memory(run("dmidecode", "--type", "17"))
+
+    def nics(self) -> list[Nic]:
+        """See `Host`."""
+        names = sorted(_physical_nics(), key=_natural)
+        for name in names:
+            run("ip", "link", "set", "dev", name, "up")  # the kernel tells of a link on such alone
+        end = time.monotonic() + LINK_SECONDS
+        while time.monotonic() < end and not all(_has_link(name) for name in names):
+            time.sleep(0.2)
+        return [_nic(name) for name in names]
+
+    def pci(self) -> list[PciDevice]:
+        """See `Host`."""
+        return [
+            PciDevice(
+                address=path.name,
+                kind=read_line(path / "class").removeprefix("0x")[:4],
+                vendor=read_line(path / "vendor").removeprefix("0x"),
+                device=read_line(path / "device").removeprefix("0x"),
+            )
+            for path in sorted(PCI.iterdir() if PCI.is_dir() else ())
+        ]
+
+    def disks(self) -> Sequence[Disk]:
+        """See `Host`."""
+        return find_disks()
+
+    def bmc(self) -> BmcFacts | None:
+        """See `Host`."""
+        if not any(Path(device).exists() for device in ("/dev/ipmi0", "/dev/ipmi/0")):
+            return None
+        return parse_bmc(run("ipmitool", "mc", "info"), run("ipmitool", "lan", "print"))
+
+    def neighbours(self) -> list[Neighbour]:
+        """See `Host`."""
+        return lldp.listen([name for name in sorted(_physical_nics(), key=_natural) if _has_link(name)])
+
+    def memory_speed(self, seconds: float) -> float:
+        """See `Host`."""
+        source, target = bytearray(COPY_BYTES), memoryview(bytearray(COPY_BYTES))
+        copied, begin = 0, time.monotonic()
+        while (spent := time.monotonic() - begin) < seconds:
+            target[:] = source
+            copied += COPY_BYTES
+        return copied / 1e6 / spent
+
+    def reboot(self) -> None:
+        """See `Host`."""
+        _sysrq("b")
+
+    def power_off(self) -> None:
+        """See `Host`."""
+        _sysrq("o")
+
+    def now(self) -> float:
+        """See `Host`."""
+        return time.monotonic()
+
+    def pause(self, seconds: float) -> None:
+        """See `Host`."""
+        time.sleep(seconds)
+
+
+def _sysrq(letter: str) -> None:
+    """Have the kernel act at once; there is no service in the ramdisk that had to be stopped before."""
+    run("sync")
+    try:
+        Path("/proc/sysrq-trigger").write_text(letter)
+    except OSError as error:
+        raise HostError(f"/proc/sysrq-trigger: {error}") from error
+
+
+def _dmi(name: str) -> str:
+    text = read_line(DMI / name)
+    return "" if PLACEHOLDERS.fullmatch(text) else text
+
+
+def parse_cpuinfo(text: str) -> list[Cpu]:
+    """One value per package of /proc/cpuinfo."""
+    packages: dict[str, dict[str, str]] = {}
+    for block in text.split("\n\n"):
+        fields = {
+            key.strip(): value.strip()
+            for key, _, value in (line.partition(":") for line in block.splitlines())
+        }
+        if "processor" in fields:
+            packages.setdefault(fields.get("physical id", "0"), fields)
+    return [
+        Cpu(
+            model=clean(fields.get("model name", "")),
+            cores=number(fields.get("cpu cores", "")) or 1,
+            threads=number(fields.get("siblings", "")) or 1,
+            mhz=int(float(fields["cpu MHz"])) if fields.get("cpu MHz") else None,
+        )
+        for _, fields in sorted(packages.items())
+    ]
+
+
+def parse_memory(text: str) -> list[MemoryModule]:
+    """Read `dmidecode --type 17`; empty slots are left out."""
+    modules = []
+    for block in text.split("Memory Device\n")[1:]:
+        fields = dict(_fields(block.partition("\n\n")[0]))
+        amount, _, unit = fields.get("Size", "").partition(" ")
+        if not amount.isdigit() or unit not in _SIZES:
+            continue
+        speed = (
+            fields.get("Configured Memory Speed")
+            or fields.get("Configured Clock Speed")
+            or fields.get("Speed", "")
+        )
+        modules.append(
+            MemoryModule(
+                slot=fields.get("Locator", ""),
+                size_mib=int(int(amount) * _SIZES[unit]),
+                kind=_said(fields, "Type"),
+                speed_mts=number(speed.partition(" ")[0]),
+                manufacturer=_said(fields, "Manufacturer"),
+                part=_said(fields, "Part Number"),
+                serial=_said(fields, "Serial Number"),
+            )
+        )
+    return modules
+
+
+def parse_bmc(info: str, lan: str) -> BmcFacts:
+    """Read `ipmitool mc info` and `ipmitool lan print`."""
+    said, network = dict(_fields(info)), dict(_fields(lan))
+    address = network.get("IP Address", "")
+    return BmcFacts(
+        address="" if address == "0.0.0.0" else address,  # noqa: S104  # what a BMC without an address says
+        mac=network.get("MAC Address", "").lower(),
+        firmware=said.get("Firmware Revision", ""),
+        manufacturer=said.get("Manufacturer Name", ""),
+    )
+
+
+def _fields(text: str) -> Iterator[tuple[str, str]]:
+    """`Name : value` lines; the first of a name counts."""
+    seen = set()
+    for line in text.splitlines():
+        name, colon, value = line.partition(":")
+        if colon and name.strip() and name.strip() not in seen:
+            seen.add(name.strip())
+            yield name.strip(), clean(value)
+
+
+def _said(fields: dict[str, str], name: str) -> str:
+    text = fields.get(name, "")
+    return "" if PLACEHOLDERS.fullmatch(text) else text
+
+
+def _physical_nics() -> list[str]:
+    return [
+        path.name
+        for path in (NET.iterdir() if NET.is_dir() else ())
+        if (path / "device").exists() and read_line(path / "type") == ETHERNET
+    ]
+
+
+def _has_link(name: str) -> bool:
+    return read_line(NET / name / "carrier") == "1"
+
+
+def _nic(name: str) -> Nic:
+    path = NET / name
+    link = _has_link(name)
+    speed = number(read_line(path / "speed")) if link else None
+    driver = (path / "device" / "driver").resolve().name if (path / "device" / "driver").exists() else ""
+    ids = [read_line(path / "device" / part).removeprefix("0x") for part in ("vendor", "device")]
+    return Nic(
+        name=name,
+        mac=read_line(path / "address").lower(),
+        link=link,
+        speed_mbit=speed if speed and speed > 0 else None,
+        driver=driver,
+        model=":".join(ids) if all(ids) else "",
+    )
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sort `eth10` behind `eth2`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part]
