@@ -40,6 +40,23 @@ from rackhand.sim.rack import RackThread
         ("GET", "/log?after=²", None, 400),
         ("GET", "/log?after=" + "9" * 40, None, 400),
         ("GET", "/log?device=none", None, 404),
+        ("PUT", "/machines/node-001/faults/ignore_vlan", {}, 400),
+        ("PUT", "/machines/none/traffic", {"nic": "eth0", "sends": 1, "receives": 1}, 404),
+        ("PUT", "/machines/node-001/traffic", {"nic": "eth9", "sends": 1.0, "receives": 1.0}, 400),
+        ("PUT", "/machines/node-001/traffic", {"nic": "eth0", "sends": -1.0, "receives": 1.0}, 400),
+        ("GET", "/switches/none", None, 404),
+        ("PUT", "/switches/none/faults/slow", {}, 404),
+        ("PUT", "/switches/sw-1/faults/none", {}, 404),
+        ("PUT", "/switches/sw-1/faults/power_cut", {}, 400),
+        ("PUT", "/switches/sw-1/faults/slow", {"value": -1}, 400),
+        ("POST", "/switches/sw-1/swap_cables", {"port": 1}, 400),
+        ("POST", "/switches/sw-1/swap_cables", {"port": 1, "other": 25}, 400),
+        ("POST", "/switches/sw-1/swap_cables", {"port": 1, "other": 1}, 400),
+        ("POST", "/switches/none/restart", {}, 404),
+        ("GET", "/pdus/none", None, 404),
+        ("PUT", "/pdus/none/faults/slow", {}, 404),
+        ("PUT", "/pdus/pdu-1a/faults/ignore_vlan", {}, 400),
+        ("DELETE", "/pdus/pdu-1a/faults/none", None, 404),
         ("POST", "/reset", {"machine": "none"}, 404),
         ("POST", "/reset", {"machine": 1}, 400),
     ],
@@ -130,6 +147,16 @@ async def test_async_client_does_the_same(rack: RackThread, start: int) -> None:
         assert len(await control.machines()) == 12
         assert await control.last_event() == (await control.log(after=start))[-1].seq
         assert len(await control.faults()) > 10
+        await control.set_traffic("node-003", "eth0", sends=1, receives=1)
+        assert len(await control.switches()) == 2
+        assert (await control.switch_fault_on("sw-1", "slow", value=1)).faults
+        assert not (await control.switch_fault_off("sw-1", "slow")).faults
+        assert (await control.swap_cables("sw-1", 1, 2)).port(2).plug == "eth0"
+        assert (await control.restart_switch("sw-1")).uptime < (await control.switch("sw-2")).uptime
+        assert len(await control.pdus()) == 4
+        assert (await control.pdu_fault_on("pdu-1a", "stuck_outlet")).faults
+        assert not (await control.pdu_fault_off("pdu-1a", "stuck_outlet")).faults
+        assert (await control.pdu("pdu-1a")).outlet(1).machine == "node-001"
         assert len(await control.reset()) == 12
         with pytest.raises(ControlError):
             await control.machine("none")

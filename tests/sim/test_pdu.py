@@ -232,3 +232,50 @@ def test_machine_with_two_feeds_lives_on_either_of_them(rack: RackThread) -> Non
     snmp("snmpset", one.snmp, command, "i", "1")
     assert not rack.control.machine("node-001").mains  # its cord is out
     assert rack.control.restore_mains("node-001", feed="a").mains
+
+
+def test_ignored_command_is_accepted_and_not_done(bench: Bench) -> None:
+    before = bench.rack.control.last_event()
+    bench.rack.control.pdu_fault_on(bench.pdu.name, "ignore_outlet", times=1)
+    bench.order(bench.words.switch_off)
+    assert bench.read(bench.words.state) == bench.words.on
+    assert bench.rack.control.machine(bench.machine).mains
+    assert "outlet_ignored" in bench.actions(before, bench.pdu.name)
+    bench.order(bench.words.switch_off)
+    assert not bench.rack.control.machine(bench.machine).mains
+
+
+def test_stuck_outlet_is_reported_as_switched(bench: Bench) -> None:
+    bench.rack.control.pdu_fault_on(bench.pdu.name, "stuck_outlet", value=1)
+    bench.order(bench.words.switch_off)
+    assert bench.read(bench.words.state) == bench.words.off
+    assert bench.rack.control.machine(bench.machine).mains
+    outlet = bench.rack.control.pdu(bench.pdu.name).outlet(1)
+    assert (outlet.on, outlet.delivers, outlet.watts) == (False, True, 9)
+    if bench.words.watts:
+        assert bench.read(bench.words.watts) == "9"
+
+
+def test_command_ends_a_reboot_that_is_under_way(bench: Bench) -> None:
+    bench.order(bench.words.reboot)
+    bench.order(bench.words.switch_off)
+    outlet = bench.rack.control.pdu(bench.pdu.name).outlet(1)
+    assert (outlet.on, outlet.rebooting) == (False, False)
+
+
+def test_faults_of_the_wire(rack: RackThread) -> None:
+    pdu = rack.config.pdu("pdu-1a").snmp
+    command = f"{RPDU2}.9.2.4.1.5.1"
+    rack.control.pdu_fault_on("pdu-1a", "unplugged")
+    assert "Timeout" in snmp("snmpset", pdu, command, "i", "2", options=("-t", "0.2")).output
+    assert not next(port for port in rack.control.switch("sw-1").ports if port.device == "pdu-1a").link
+    rack.control.pdu_fault_off("pdu-1a", "unplugged")
+    rack.control.pdu_fault_on("pdu-1a", "read_only")
+    assert "notWritable" in snmp("snmpset", pdu, command, "i", "2").output
+    assert rack.control.pdu("pdu-1a").outlet(1).delivers
+    rack.control.pdu_fault_off("pdu-1a", "read_only")
+    rack.control.pdu_fault_on("pdu-1a", "slow", value=0.15)
+    started = time.monotonic()
+    assert snmp("snmpset", pdu, command, "i", "2").status == 0
+    assert time.monotonic() - started > 0.14
+    assert not rack.control.pdu("pdu-1a").outlet(1).delivers

@@ -13,7 +13,7 @@ import pytest
 from rackhand.sim.client import AsyncRackControl
 from rackhand.sim.machine import BootDevice, Phase, Power
 from rackhand.sim.rack import RackThread, demo_rack, running_rack, serve_rack
-from tests.sim.tools import ipmipower
+from tests.sim.tools import ipmipower, snmp
 
 MEASURE = """
 import time
@@ -47,6 +47,46 @@ def test_restart_keeps_what_machines_were_doing(tmp_path: Path) -> None:
     numbers = [json.loads(line)["seq"] for line in log.read_text().splitlines()]
     assert numbers == list(range(1, len(numbers) + 1))
     assert numbers[-1] > last
+
+
+def test_restart_keeps_ports_vlans_cables_and_outlets(tmp_path: Path) -> None:
+    state = tmp_path / "rack.json"
+    config = demo_rack(4, time_scale=600)
+    outlet = "1.3.6.1.4.1.318.1.1.26.9.2.4.1.5"
+    with RackThread(config, state_file=state) as rack:
+        switch, pdu = rack.config.switch("sw-1").snmp, rack.config.pdu("pdu-1a").snmp
+        rack.control.press_power_button("node-002")
+        rack.control.wait_for("node-002", lambda machine: machine.phase is Phase.RUNNING)
+        assert snmp("snmpset", switch, "1.3.6.1.2.1.2.2.1.7.10102", "i", "2").status == 0
+        assert snmp("snmpset", switch, "1.3.6.1.2.1.17.7.1.4.5.1.1.3", "u", "10").status == 0
+        assert snmp("snmpset", switch, "1.3.6.1.2.1.17.7.1.4.3.1.5.40", "i", "4").status == 0
+        rack.control.swap_cables("sw-1", 1, 24)
+        assert snmp("snmpset", pdu, f"{outlet}.1", "i", "2").status == 0
+        before = rack.control.switch("sw-1")
+        energy = rack.control.pdu("pdu-1b").outlet(2).energy_kwh
+    with RackThread(config, state_file=state) as rack:
+        after = rack.control.switch("sw-1")
+        assert after.vlans == before.vlans
+        for port, earlier in zip(after.ports, before.ports, strict=True):
+            assert port.octets_in >= earlier.octets_in
+            kept = {"number", "admin_up", "link", "pvid", "vlan", "device", "plug"}
+            assert port.model_dump(include=kept) == earlier.model_dump(include=kept)
+        assert after.uptime >= before.uptime
+        assert not rack.control.pdu("pdu-1a").outlet(1).delivers
+        assert rack.control.machine("node-001").lost_feeds == ["a"]
+        assert rack.control.pdu("pdu-1b").outlet(2).energy_kwh >= energy > 0
+
+
+def test_outlet_that_was_rebooting_comes_on_after_the_restart(tmp_path: Path) -> None:
+    state = tmp_path / "rack.json"
+    config = demo_rack(2, time_scale=1)
+    with RackThread(config, state_file=state) as rack:
+        pdu = rack.config.pdu("pdu-1a").snmp
+        assert snmp("snmpset", pdu, "1.3.6.1.4.1.318.1.1.26.9.2.4.1.5.1", "i", "3").status == 0
+        assert rack.control.pdu("pdu-1a").outlet(1).rebooting
+    with RackThread(dataclasses.replace(config, time_scale=600), state_file=state) as rack:
+        rack.control.wait_for("node-001", lambda machine: machine.lost_feeds == [])
+        assert rack.control.pdu("pdu-1a").outlet(1).delivers
 
 
 def test_state_is_saved_while_the_rack_runs(tmp_path: Path) -> None:

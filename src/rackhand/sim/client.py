@@ -12,7 +12,15 @@ from pydantic import TypeAdapter
 
 from rackhand.sim.events import Action
 from rackhand.sim.faults import Fault
-from rackhand.sim.wire import BootServer, EventView, FaultDescription, LogPage, MachineView
+from rackhand.sim.wire import (
+    BootServer,
+    EventView,
+    FaultDescription,
+    LogPage,
+    MachineView,
+    PduView,
+    SwitchView,
+)
 
 TIMEOUT_SECONDS = 10.0
 POLL_SECONDS = 0.02
@@ -47,6 +55,10 @@ class _Call(Generic[T]):
 
 MACHINE = TypeAdapter(MachineView)
 MACHINES = TypeAdapter(list[MachineView])
+SWITCH = TypeAdapter(SwitchView)
+SWITCHES = TypeAdapter(list[SwitchView])
+PDU = TypeAdapter(PduView)
+PDUS = TypeAdapter(list[PduView])
 FAULT_TABLE = TypeAdapter(list[FaultDescription])
 LOG = TypeAdapter(LogPage)
 BOOT_SERVER = TypeAdapter(BootServer)
@@ -83,6 +95,55 @@ def _press_power_button(name: str, *, hold: bool) -> _Call[MachineView]:
 
 def _set_boot_server(url: str, vlan: int | None) -> _Call[BootServer]:
     return _Call("PUT", "/boot_server", BOOT_SERVER, {"url": url, "vlan": vlan})
+
+
+def _set_traffic(name: str, nic: str, sends: float, receives: float) -> _Call[MachineView]:
+    body: dict[str, object] = {"nic": nic, "sends": sends, "receives": receives}
+    return _Call("PUT", f"/machines/{name}/traffic", MACHINE, body)
+
+
+def _switches() -> _Call[list[SwitchView]]:
+    return _Call("GET", "/switches", SWITCHES)
+
+
+def _switch(name: str) -> _Call[SwitchView]:
+    return _Call("GET", f"/switches/{name}", SWITCH)
+
+
+def _switch_fault_on(
+    name: str, fault: Fault | str, value: float | None, times: int | None
+) -> _Call[SwitchView]:
+    body: dict[str, object] = {"value": value, "times": times}
+    return _Call("PUT", f"/switches/{name}/faults/{fault}", SWITCH, body)
+
+
+def _switch_fault_off(name: str, fault: Fault | str) -> _Call[SwitchView]:
+    return _Call("DELETE", f"/switches/{name}/faults/{fault}", SWITCH)
+
+
+def _swap_cables(name: str, port: int, other: int) -> _Call[SwitchView]:
+    return _Call("POST", f"/switches/{name}/swap_cables", SWITCH, {"port": port, "other": other})
+
+
+def _restart_switch(name: str) -> _Call[SwitchView]:
+    return _Call("POST", f"/switches/{name}/restart", SWITCH, {})
+
+
+def _pdus() -> _Call[list[PduView]]:
+    return _Call("GET", "/pdus", PDUS)
+
+
+def _pdu(name: str) -> _Call[PduView]:
+    return _Call("GET", f"/pdus/{name}", PDU)
+
+
+def _pdu_fault_on(name: str, fault: Fault | str, value: float | None, times: int | None) -> _Call[PduView]:
+    body: dict[str, object] = {"value": value, "times": times}
+    return _Call("PUT", f"/pdus/{name}/faults/{fault}", PDU, body)
+
+
+def _pdu_fault_off(name: str, fault: Fault | str) -> _Call[PduView]:
+    return _Call("DELETE", f"/pdus/{name}/faults/{fault}", PDU)
 
 
 def _log(after: int, device: str | None, limit: int) -> _Call[LogPage]:
@@ -140,6 +201,54 @@ class RackControl:
     def set_boot_server(self, url: str, *, vlan: int | None = None) -> None:
         """Say where machines boot from the network; empty for nowhere."""
         self._send(_set_boot_server(url, vlan))
+
+    def set_traffic(self, name: str, nic: str, *, sends: float, receives: float) -> MachineView:
+        """Let a NIC send and receive so many octets in a simulated second while its machine runs."""
+        return self._send(_set_traffic(name, nic, sends, receives))
+
+    def switches(self) -> list[SwitchView]:
+        """Return all switches as they really are."""
+        return self._send(_switches())
+
+    def switch(self, name: str) -> SwitchView:
+        """Return a switch as it really is."""
+        return self._send(_switch(name))
+
+    def switch_fault_on(
+        self, name: str, fault: Fault | str, *, value: float | None = None, times: int | None = None
+    ) -> SwitchView:
+        """Switch a fault of a switch on, for good or for the next *times* times."""
+        return self._send(_switch_fault_on(name, fault, value, times))
+
+    def switch_fault_off(self, name: str, fault: Fault | str) -> SwitchView:
+        """Switch a fault of a switch off."""
+        return self._send(_switch_fault_off(name, fault))
+
+    def swap_cables(self, name: str, port: int, other: int) -> SwitchView:
+        """Plug what is in one port of a switch into another, and the reverse."""
+        return self._send(_swap_cables(name, port, other))
+
+    def restart_switch(self, name: str) -> SwitchView:
+        """Restart a switch: settings stay, counters and uptime begin at zero, a crash is over."""
+        return self._send(_restart_switch(name))
+
+    def pdus(self) -> list[PduView]:
+        """Return all PDUs as they really are."""
+        return self._send(_pdus())
+
+    def pdu(self, name: str) -> PduView:
+        """Return a PDU as it really is."""
+        return self._send(_pdu(name))
+
+    def pdu_fault_on(
+        self, name: str, fault: Fault | str, *, value: float | None = None, times: int | None = None
+    ) -> PduView:
+        """Switch a fault of a PDU on, for good or for the next *times* times."""
+        return self._send(_pdu_fault_on(name, fault, value, times))
+
+    def pdu_fault_off(self, name: str, fault: Fault | str) -> PduView:
+        """Switch a fault of a PDU off."""
+        return self._send(_pdu_fault_off(name, fault))
 
     def log(self, *, after: int = 0, device: str | None = None) -> list[EventView]:
         """Return all events after number *after*."""
@@ -245,6 +354,54 @@ class AsyncRackControl:
     async def set_boot_server(self, url: str, *, vlan: int | None = None) -> None:
         """Say where machines boot from the network; empty for nowhere."""
         await self._send(_set_boot_server(url, vlan))
+
+    async def set_traffic(self, name: str, nic: str, *, sends: float, receives: float) -> MachineView:
+        """Let a NIC send and receive so many octets in a simulated second while its machine runs."""
+        return await self._send(_set_traffic(name, nic, sends, receives))
+
+    async def switches(self) -> list[SwitchView]:
+        """Return all switches as they really are."""
+        return await self._send(_switches())
+
+    async def switch(self, name: str) -> SwitchView:
+        """Return a switch as it really is."""
+        return await self._send(_switch(name))
+
+    async def switch_fault_on(
+        self, name: str, fault: Fault | str, *, value: float | None = None, times: int | None = None
+    ) -> SwitchView:
+        """Switch a fault of a switch on, for good or for the next *times* times."""
+        return await self._send(_switch_fault_on(name, fault, value, times))
+
+    async def switch_fault_off(self, name: str, fault: Fault | str) -> SwitchView:
+        """Switch a fault of a switch off."""
+        return await self._send(_switch_fault_off(name, fault))
+
+    async def swap_cables(self, name: str, port: int, other: int) -> SwitchView:
+        """Plug what is in one port of a switch into another, and the reverse."""
+        return await self._send(_swap_cables(name, port, other))
+
+    async def restart_switch(self, name: str) -> SwitchView:
+        """Restart a switch: settings stay, counters and uptime begin at zero, a crash is over."""
+        return await self._send(_restart_switch(name))
+
+    async def pdus(self) -> list[PduView]:
+        """Return all PDUs as they really are."""
+        return await self._send(_pdus())
+
+    async def pdu(self, name: str) -> PduView:
+        """Return a PDU as it really is."""
+        return await self._send(_pdu(name))
+
+    async def pdu_fault_on(
+        self, name: str, fault: Fault | str, *, value: float | None = None, times: int | None = None
+    ) -> PduView:
+        """Switch a fault of a PDU on, for good or for the next *times* times."""
+        return await self._send(_pdu_fault_on(name, fault, value, times))
+
+    async def pdu_fault_off(self, name: str, fault: Fault | str) -> PduView:
+        """Switch a fault of a PDU off."""
+        return await self._send(_pdu_fault_off(name, fault))
 
     async def log(self, *, after: int = 0, device: str | None = None) -> list[EventView]:
         """Return all events after number *after*."""

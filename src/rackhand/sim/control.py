@@ -13,13 +13,14 @@ from starlette.routing import Route
 
 from rackhand.sim import wire
 from rackhand.sim.bmc import Bmc
-from rackhand.sim.config import BmcKind, RackConfig
+from rackhand.sim.config import RackConfig
 from rackhand.sim.events import Action, EventLog, Source
-from rackhand.sim.faults import FAULTS, BadFault, Fault
+from rackhand.sim.faults import FAULTS, BadFault, Fault, Faults
 from rackhand.sim.netboot import BootNetwork
 from rackhand.sim.network import Network
 from rackhand.sim.pdu import Pdu
 from rackhand.sim.switch import Switch
+from rackhand.sim.views import machine_view, pdu_view, switch_view
 
 MOST_EVENTS = 10_000
 USUAL_EVENTS = 1_000
@@ -62,52 +63,14 @@ def control_app(rack: ControlledRack) -> Starlette:
     return app
 
 
-def machine_view(bmc: Bmc, *, tls: bool) -> wire.MachineView:
-    """Return a machine as it really is."""
-    config, machine = bmc.config, bmc.machine
-    address = config.bmc
-    override = machine.override
-    return wire.MachineView(
-        name=config.name,
-        serial=config.serial,
-        model=config.model,
-        configuration=config.configuration,
-        rack=config.rack,
-        unit=config.unit,
-        height=config.height,
-        power=machine.power,
-        phase=machine.phase,
-        mains=machine.has_mains,
-        lost_feeds=sorted(feed for feed in config.feeds if not machine.feed_delivers(feed)),
-        boot_override=override
-        and wire.OverrideView(device=override.device, mode=override.mode, persistent=override.persistent),
-        booted_from=machine.booted_from,
-        identify=machine.identify,
-        macs=[nic.mac for nic in config.nics],
-        bmc=wire.BmcAddress(
-            kind=address.kind,
-            host=address.host,
-            port=address.port,
-            url=bmc_url(address.kind, address.host, address.port, tls=tls),
-            user=address.user,
-            password=address.password,
-        ),
-        bmc_answers=not bmc.is_silent,
-        faults={
-            fault: wire.ActiveFault(value=value, times=times)
-            for fault, (value, times) in bmc.faults.all_on().items()
-        },
-    )
-
-
-def bmc_url(kind: BmcKind, host: str, port: int, *, tls: bool) -> str:
-    """Return a BMC's address as one word."""
-    scheme = "ipmi" if kind is BmcKind.IPMI else "https" if tls else "http"
-    return f"{scheme}://{host}:{port}"
-
-
 async def _show_rack(rack: ControlledRack, _request: Request) -> BaseModel:
-    return wire.RackView(machines=len(rack.bmcs), time_scale=rack.config.time_scale, last_event=rack.log.last)
+    return wire.RackView(
+        machines=len(rack.bmcs),
+        switches=len(rack.switches),
+        pdus=len(rack.pdus),
+        time_scale=rack.config.time_scale,
+        last_event=rack.log.last,
+    )
 
 
 async def _list_machines(rack: ControlledRack, _request: Request) -> list[wire.MachineView]:
@@ -128,6 +91,7 @@ async def _list_faults(_rack: ControlledRack, _request: Request) -> list[wire.Fa
             low=kind.low,
             high=kind.high,
             takes_times=kind.strikes,
+            devices=sorted(kind.devices),
         )
         for fault, kind in FAULTS.items()
     ]
@@ -135,8 +99,7 @@ async def _list_faults(_rack: ControlledRack, _request: Request) -> list[wire.Fa
 
 async def _switch_fault_on(rack: ControlledRack, request: Request) -> BaseModel:
     bmc, fault = _bmc(rack, request), _fault(request)
-    setting = await _body(request, wire.FaultSetting)
-    bmc.faults.switch_on(fault, value=setting.value, times=setting.times)
+    await _switch_on(bmc.faults, fault, request)
     bmc.machine.look_at_mains(Source.CONTROL)
     return machine_view(bmc, tls=rack.config.tls)
 
@@ -171,6 +134,76 @@ async def _set_boot_server(rack: ControlledRack, request: Request) -> BaseModel:
     setting = await _body(request, wire.BootServer)
     rack.boot_network.url, rack.boot_network.vlan = setting.url.rstrip("/"), setting.vlan
     return setting
+
+
+async def _set_traffic(rack: ControlledRack, request: Request) -> BaseModel:
+    bmc = _bmc(rack, request)
+    traffic = await _body(request, wire.Traffic)
+    name = bmc.config.name
+    if (name, traffic.nic) not in rack.network.nics:
+        raise Refused(HTTPStatus.BAD_REQUEST, f"{name} has no NIC {traffic.nic}.")
+    rack.network.set_traffic(
+        name, traffic.nic, sends=traffic.sends, receives=traffic.receives, source=Source.CONTROL
+    )
+    return machine_view(bmc, tls=rack.config.tls)
+
+
+async def _list_switches(rack: ControlledRack, _request: Request) -> list[wire.SwitchView]:
+    return [switch_view(switch, rack.network) for switch in rack.switches.values()]
+
+
+async def _show_switch(rack: ControlledRack, request: Request) -> BaseModel:
+    return switch_view(_switch(rack, request), rack.network)
+
+
+async def _set_switch_fault(rack: ControlledRack, request: Request) -> BaseModel:
+    switch = _switch(rack, request)
+    await _switch_on(switch.faults, _fault(request), request)
+    return switch_view(switch, rack.network)
+
+
+async def _clear_switch_fault(rack: ControlledRack, request: Request) -> BaseModel:
+    switch = _switch(rack, request)
+    switch.faults.switch_off(_fault(request))
+    return switch_view(switch, rack.network)
+
+
+async def _swap_cables(rack: ControlledRack, request: Request) -> BaseModel:
+    switch = _switch(rack, request)
+    swap = await _body(request, wire.CableSwap)
+    for number in (swap.port, swap.other):
+        if number not in switch.ports:
+            raise Refused(HTTPStatus.BAD_REQUEST, f"{switch.name} has no port {number}.")
+    if swap.port == swap.other:
+        raise Refused(HTTPStatus.BAD_REQUEST, "The two ports are one.")
+    rack.network.swap_cables(switch, switch.ports[swap.port], switch.ports[swap.other], Source.CONTROL)
+    return switch_view(switch, rack.network)
+
+
+async def _restart_switch(rack: ControlledRack, request: Request) -> BaseModel:
+    switch = _switch(rack, request)
+    switch.restart(Source.CONTROL)
+    return switch_view(switch, rack.network)
+
+
+async def _list_pdus(rack: ControlledRack, _request: Request) -> list[wire.PduView]:
+    return [pdu_view(pdu) for pdu in rack.pdus.values()]
+
+
+async def _show_pdu(rack: ControlledRack, request: Request) -> BaseModel:
+    return pdu_view(_pdu(rack, request))
+
+
+async def _set_pdu_fault(rack: ControlledRack, request: Request) -> BaseModel:
+    pdu = _pdu(rack, request)
+    await _switch_on(pdu.faults, _fault(request), request)
+    return pdu_view(pdu)
+
+
+async def _clear_pdu_fault(rack: ControlledRack, request: Request) -> BaseModel:
+    pdu = _pdu(rack, request)
+    pdu.faults.switch_off(_fault(request))
+    return pdu_view(pdu)
 
 
 async def _show_log(rack: ControlledRack, request: Request) -> BaseModel:
@@ -220,6 +253,25 @@ def _bmc(rack: ControlledRack, request: Request) -> Bmc:
     if name not in rack.bmcs:
         raise Refused(HTTPStatus.NOT_FOUND, f"There is no machine {name}.")
     return rack.bmcs[name]
+
+
+def _switch(rack: ControlledRack, request: Request) -> Switch:
+    name = request.path_params["switch"]
+    if name not in rack.switches:
+        raise Refused(HTTPStatus.NOT_FOUND, f"There is no switch {name}.")
+    return rack.switches[name]
+
+
+def _pdu(rack: ControlledRack, request: Request) -> Pdu:
+    name = request.path_params["pdu"]
+    if name not in rack.pdus:
+        raise Refused(HTTPStatus.NOT_FOUND, f"There is no PDU {name}.")
+    return rack.pdus[name]
+
+
+async def _switch_on(faults: Faults, fault: Fault, request: Request) -> None:
+    setting = await _body(request, wire.FaultSetting)
+    faults.switch_on(fault, value=setting.value, times=setting.times)
 
 
 def _fault(request: Request) -> Fault:
@@ -294,6 +346,17 @@ ROUTES: Final = (
     _route("DELETE", "/machines/{machine}/faults/{fault}", _switch_fault_off),
     _route("PUT", "/machines/{machine}/mains", _set_mains),
     _route("POST", "/machines/{machine}/power_button", _press_power_button),
+    _route("PUT", "/machines/{machine}/traffic", _set_traffic),
+    _route("GET", "/switches", _list_switches),
+    _route("GET", "/switches/{switch}", _show_switch),
+    _route("PUT", "/switches/{switch}/faults/{fault}", _set_switch_fault),
+    _route("DELETE", "/switches/{switch}/faults/{fault}", _clear_switch_fault),
+    _route("POST", "/switches/{switch}/swap_cables", _swap_cables),
+    _route("POST", "/switches/{switch}/restart", _restart_switch),
+    _route("GET", "/pdus", _list_pdus),
+    _route("GET", "/pdus/{pdu}", _show_pdu),
+    _route("PUT", "/pdus/{pdu}/faults/{fault}", _set_pdu_fault),
+    _route("DELETE", "/pdus/{pdu}/faults/{fault}", _clear_pdu_fault),
     _route("PUT", "/boot_server", _set_boot_server),
     _route("POST", "/reset", _reset),
 )

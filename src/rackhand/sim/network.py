@@ -11,7 +11,7 @@ from rackhand.sim.events import Action, Event, EventLog, Source
 from rackhand.sim.faults import Fault
 from rackhand.sim.machine import Machine, Phase, Power
 from rackhand.sim.pdu import Pdu
-from rackhand.sim.switch import FarEnd, Neighbour, Port, Switch
+from rackhand.sim.switch import FarEnd, Neighbour, Port, Switch, SwitchState
 
 BMC_MBIT = 1000
 PDU_MBIT = 100
@@ -173,9 +173,11 @@ class Network:
             self._swap(switch, switch.ports[one], switch.ports[other])
         switch.swaps.clear()
 
-    def restore_swaps(self, switch: Switch, swaps: Iterable[tuple[int, int]]) -> None:
-        """Swap cables as they were when the rack was last stopped."""
-        for one, other in swaps:
+    def restore(self, switch: Switch, state: SwitchState) -> None:
+        """Put a switch and the cables in it back to what they were when the rack was last stopped."""
+        self.put_back_cables(switch)
+        switch.restore(state)
+        for one, other in state.swaps:
             if one in switch.ports and other in switch.ports:
                 self._swap(switch, switch.ports[one], switch.ports[other])
                 switch.swaps.append((one, other))

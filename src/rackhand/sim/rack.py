@@ -22,21 +22,22 @@ from rackhand.sim.certificate import write_certificate
 from rackhand.sim.client import RackControl
 from rackhand.sim.clock import ScaledClock
 from rackhand.sim.config import BmcConfig, BmcKind, BmcUser, MachineConfig, RackConfig, SnmpConfig
-from rackhand.sim.control import bmc_url, control_app
+from rackhand.sim.control import control_app
 from rackhand.sim.demo import demo_rack
 from rackhand.sim.events import Event, EventLog
 from rackhand.sim.faults import DeviceKind, Faults
 from rackhand.sim.ipmi import IpmiFace
-from rackhand.sim.machine import Machine
+from rackhand.sim.machine import Machine, MachineState
 from rackhand.sim.netboot import BootNetwork
 from rackhand.sim.network import Network
-from rackhand.sim.pdu import Feeds, Pdu
+from rackhand.sim.pdu import Feeds, Pdu, PduState
 from rackhand.sim.pdu_mib import pdu_mib
 from rackhand.sim.redfish import RedfishApp
 from rackhand.sim.snmp import SnmpFace
-from rackhand.sim.state import StateFile
-from rackhand.sim.switch import Switch
+from rackhand.sim.state import Keeper, Kept, StateFile
+from rackhand.sim.switch import Switch, SwitchState
 from rackhand.sim.switch_mib import switch_mib
+from rackhand.sim.views import bmc_url
 
 __all__ = [
     "BmcConfig",
@@ -110,7 +111,7 @@ async def running_rack(
         events = EventLog(log_file)
         stack.callback(events.close)
         rack = Rack(sockets.config, events)
-        _start_machines(rack, state_file, stack)
+        _start_devices(rack, state_file, stack)
         await _serve_ipmi(rack, sockets, stack)
         await _serve_redfish(rack, sockets, stack)
         await _serve_snmp(rack, sockets, stack)
@@ -271,22 +272,40 @@ def _bind(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
     return bound
 
 
-def _start_machines(rack: Rack, state_file: Path | None, stack: contextlib.AsyncExitStack) -> None:
+def _kept(rack: Rack) -> dict[str, Kept]:
+    """All devices; PDUs before the machines that they feed, and these before the switches that see their links."""
+    kept: dict[str, Kept] = {
+        name: Keeper(PduState, pdu.state, pdu.restore) for name, pdu in rack.pdus.items()
+    }
+    kept |= {
+        name: Keeper(MachineState, machine.state, machine.restore) for name, machine in rack.machines.items()
+    }
+    kept |= {
+        name: Keeper(SwitchState, switch.state, partial(rack.network.restore, switch))
+        for name, switch in rack.switches.items()
+    }
+    return kept
+
+
+def _start_devices(rack: Rack, state_file: Path | None, stack: contextlib.AsyncExitStack) -> None:
     for machine in rack.machines.values():
         machine.return_to_start()
         stack.callback(machine.stop)
-    if state_file is None:
-        return
-    file = StateFile(state_file, rack.machines.values())
-    for name, state in file.load().items():
-        if name in rack.machines:
-            rack.machines[name].restore(state)
-    stack.callback(file.close)
+    for pdu in rack.pdus.values():
+        stack.callback(pdu.stop)
+    if state_file is not None:
+        file = StateFile(state_file, _kept(rack))
+        file.load()
+        stack.callback(file.close)
 
-    def save_soon(_event: Event) -> None:
-        file.save_soon()
+        def save_soon(_event: Event) -> None:
+            file.save_soon()
 
-    rack.log.watch(save_soon)
+        rack.log.watch(save_soon)
+    for pdu in rack.pdus.values():
+        pdu.settle()
+    for switch in rack.switches.values():
+        switch.settle()
 
 
 async def _serve_ipmi(rack: Rack, sockets: _Sockets, stack: contextlib.AsyncExitStack) -> None:

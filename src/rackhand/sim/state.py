@@ -1,25 +1,56 @@
-"""What machines were doing when the rack stopped, in one JSON file, so that the next rack goes on with it."""
+"""What devices were doing when the rack stopped, in one JSON file, so that the next rack goes on with it."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 import structlog
-
-from rackhand.sim.machine import Machine, MachineState
 
 SAVE_AFTER_SECONDS = 0.2  # real; changes within this time are saved together
 
 log = structlog.get_logger()
 
 
-class StateFile:
-    """Saves the state of *machines* shortly after it changes. A crash loses what is younger than that."""
+State = TypeVar("State")
 
-    def __init__(self, path: Path, machines: Iterable[Machine]) -> None:
+
+class Kept(Protocol):
+    """A device whose state is kept."""
+
+    def state(self) -> object:
+        """Return what is to be saved."""
+
+    def reader(self, saved: msgspec.Raw) -> Callable[[], None]:
+        """Read what was saved, or raise DecodeError, and return what continues from it."""
+
+
+@dataclass(frozen=True)
+class Keeper(Generic[State]):
+    """How the state of one device, of type *kind*, is taken and put back."""
+
+    kind: type[State]
+    take: Callable[[], State]
+    put_back: Callable[[State], None]
+
+    def state(self) -> object:
+        """Return what is to be saved."""
+        return self.take()
+
+    def reader(self, saved: msgspec.Raw) -> Callable[[], None]:
+        """Read what was saved, or raise DecodeError, and return what continues from it."""
+        return partial(self.put_back, msgspec.json.decode(saved, type=self.kind))
+
+
+class StateFile:
+    """Saves the state of *devices*, by name, shortly after it changes. A crash loses what is younger than that."""
+
+    def __init__(self, path: Path, devices: Mapping[str, Kept]) -> None:
         self._path = path
-        self._machines = list(machines)
+        self._devices = devices
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
 
@@ -33,7 +64,7 @@ class StateFile:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        states = {machine.config.name: machine.state() for machine in self._machines}
+        states = {name: device.state() for name, device in self._devices.items()}
         beside = self._path.with_name(self._path.name + ".new")
         beside.write_bytes(msgspec.json.encode(states))
         beside.replace(self._path)
@@ -43,17 +74,20 @@ class StateFile:
         self.save()
         self._is_closed = True
 
-    def load(self) -> Mapping[str, MachineState]:
-        """Return the saved states by name, none when there is no file. An unreadable file is put aside."""
+    def load(self) -> None:
+        """Put all devices back to their saved states, in their order. An unreadable file is put aside."""
         if not self._path.exists():
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            return {}
+            return
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, MachineState])
+            saved = msgspec.json.decode(self._path.read_bytes(), type=dict[str, msgspec.Raw])
+            steps = [device.reader(saved[name]) for name, device in self._devices.items() if name in saved]
         except msgspec.DecodeError as error:
             aside = self._path.with_name(self._path.name + ".bad")
             self._path.replace(aside)
             log.warning(
                 "rack state is unreadable", file=str(self._path), kept_as=str(aside), error=str(error)
             )
-            return {}
+            return
+        for step in steps:
+            step()

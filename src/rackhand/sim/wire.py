@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rackhand.sim.config import BmcKind, BootMode
+from rackhand.sim.config import AuthProtocol, BmcKind, BootMode, PduKind
 from rackhand.sim.events import Action, DetailValue, Source
-from rackhand.sim.faults import Fault
+from rackhand.sim.faults import DeviceKind, Fault
 from rackhand.sim.machine import BootDevice, Phase, Power
 
 
@@ -43,6 +43,21 @@ class BootServer(Strict):
     vlan: Annotated[int, Field(ge=1, le=4094)] | None = None
 
 
+class Traffic(Strict):
+    """What a NIC sends and receives while its machine runs, in octets per simulated second."""
+
+    nic: str
+    sends: float = Field(ge=0, le=1e12, allow_inf_nan=False)
+    receives: float = Field(ge=0, le=1e12, allow_inf_nan=False)
+
+
+class CableSwap(Strict):
+    """Two ports of a switch whose cables change places."""
+
+    port: int
+    other: int
+
+
 class ResetRequest(Strict):
     """What to return to its start: one machine, or all."""
 
@@ -59,6 +74,7 @@ class FaultDescription(BaseModel):
     low: float
     high: float
     takes_times: bool
+    devices: list[DeviceKind]
 
 
 class ActiveFault(BaseModel):
@@ -110,6 +126,109 @@ class MachineView(BaseModel):
     faults: dict[Fault, ActiveFault]
 
 
+class SnmpUserView(BaseModel):
+    """An SNMPv3 user; privacy is AES-128."""
+
+    name: str
+    auth: AuthProtocol
+    auth_password: str = Field(repr=False)
+    privacy_password: str = Field(repr=False)
+
+
+class SnmpAddress(BaseModel):
+    """Where an SNMP agent listens and how to ask it. The devices are simulated; there is nothing to protect."""
+
+    host: str
+    port: int
+    read_community: str = Field(repr=False)
+    write_community: str = Field(repr=False)
+    user: SnmpUserView | None
+
+
+class PortView(BaseModel):
+    """A switch port as it really is: *device* and *plug* are what the cable leads to.
+
+    *vlan* is the one that untagged frames travel in both ways, null when there is none: the PVID may be that of
+    a VLAN whose frames do not leave here untagged.
+    """
+
+    number: int
+    index: int
+    name: str
+    alias: str
+    admin_up: bool
+    link: bool
+    pvid: int
+    vlan: int | None
+    speed_mbit: int
+    octets_in: int
+    octets_out: int
+    device: str | None
+    plug: str | None
+
+
+class VlanView(BaseModel):
+    """A VLAN of a switch; ports by their numbers."""
+
+    id: int
+    name: str
+    egress: list[int]
+    untagged: list[int]
+
+
+class SwitchView(BaseModel):
+    """A switch as it really is, whatever it answers; *uptime* in simulated seconds."""
+
+    name: str
+    model: str
+    mac: str
+    rack: str
+    unit: int
+    snmp: SnmpAddress
+    answers: bool
+    crashed: bool
+    uptime: float
+    counter_bits: int
+    ports: list[PortView]
+    vlans: list[VlanView]
+    faults: dict[Fault, ActiveFault]
+
+    def port(self, number: int) -> PortView:
+        """Return the port with this label."""
+        return self.ports[number - 1]
+
+
+class OutletView(BaseModel):
+    """An outlet as it really is: *on* is what the PDU believes, *delivers* where its relay is."""
+
+    number: int
+    name: str
+    on: bool
+    delivers: bool
+    rebooting: bool
+    machine: str | None
+    feed: str | None
+    watts: float
+    energy_kwh: float
+
+
+class PduView(BaseModel):
+    """A PDU as it really is."""
+
+    name: str
+    kind: PduKind
+    mac: str
+    rack: str
+    snmp: SnmpAddress
+    answers: bool
+    outlets: list[OutletView]
+    faults: dict[Fault, ActiveFault]
+
+    def outlet(self, number: int) -> OutletView:
+        """Return the outlet with this label."""
+        return self.outlets[number - 1]
+
+
 class EventView(BaseModel):
     """One entry of the log; *time* is Unix time."""
 
@@ -140,5 +259,7 @@ class RackView(BaseModel):
 
     status: Literal["up"] = "up"
     machines: int
+    switches: int
+    pdus: int
     time_scale: float
     last_event: int
