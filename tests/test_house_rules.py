@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
+from rackhand import logs
 from rackhand.db import utcnow
 from rackhand.hardware.interfaces import Endpoint
 from rackhand.settings import Settings
@@ -83,3 +85,18 @@ def test_a_secret_shows_in_no_text(thing: object) -> None:
     for text in (repr(thing), str(thing), f"{thing}", repr([thing]), repr({"thing": thing})):
         assert SECRET not in text
         assert text
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_tracebacks_in_the_log_show_no_local_variables(form: str, capfd: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", as_json=form == "json")
+    password = SECRET
+    try:
+        int(f"{len(password)} letters")
+    except ValueError:
+        structlog.get_logger().exception("it failed")
+    finally:
+        structlog.reset_defaults()
+    written = capfd.readouterr().err
+    assert "9 letters" in written
+    assert SECRET not in written
