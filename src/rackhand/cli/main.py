@@ -14,6 +14,7 @@ import typer
 
 import rackhand
 from rackhand import logs
+from rackhand.cli.rack import CONTROL_PORT, rack_app
 from rackhand.settings import Settings, load
 
 app = typer.Typer(
@@ -22,7 +23,6 @@ app = typer.Typer(
 user_app = typer.Typer(no_args_is_help=True, help="Accounts, when nobody can sign in yet or any more.")
 key_app = typer.Typer(no_args_is_help=True, help="The key ring that encrypts secrets at rest.")
 db_app = typer.Typer(no_args_is_help=True, help="The database.")
-rack_app = typer.Typer(no_args_is_help=False, help="The virtual rack.")
 app.add_typer(user_app, name="user")
 app.add_typer(key_app, name="key")
 app.add_typer(db_app, name="db")
@@ -127,10 +127,10 @@ def rack(
     data: Annotated[Path, typer.Option(help="Directory of the machines' state and log.")] = Path("var/rack"),
     machines: Annotated[int, typer.Option(min=1, max=2000)] = 12,
     base_port: Annotated[int, typer.Option(min=0, max=65000, help="First port of the BMCs.")] = 8700,
-    control_port: Annotated[int, typer.Option(min=0, max=65535)] = 8681,
+    control_port: Annotated[int, typer.Option(min=0, max=65535)] = CONTROL_PORT,
     time_scale: Annotated[float, typer.Option(min=0.1, max=1000)] = 10.0,
 ) -> None:
-    """Run a virtual rack: machines whose BMCs speak IPMI and Redfish."""
+    """Run a virtual rack, or with a verb look at and change one that runs."""
     if context.invoked_subcommand is not None:
         return
     from rackhand.sim.demo import demo_rack

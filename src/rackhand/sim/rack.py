@@ -402,3 +402,13 @@ def _directory(rack: Rack) -> Iterator[str]:
             f"{machine.name:<12} {machine.rack:<8} {machine.unit:>4}  {machine.configuration:<14} {url:<32} "
             f"{bmc.user:<8} {bmc.password}"
         )
+    yield f"{'device':<12} {'rack':<8} {'unit':>4}  {'model':<14} {'SNMP':<32} {'reads with':<16} writes with"
+    for switch in rack.config.switches:
+        yield _agent(switch.name, switch.rack, str(switch.unit), switch.model, switch.snmp)
+    for pdu in rack.config.pdus:
+        yield _agent(pdu.name, pdu.rack, "", pdu.kind, pdu.snmp)
+
+
+def _agent(name: str, cabinet: str, unit: str, model: str, snmp: SnmpConfig) -> str:
+    url = f"udp://{snmp.host}:{snmp.port}"
+    return f"{name:<12} {cabinet:<8} {unit:>4}  {model:<14} {url:<32} {snmp.read_community:<16} {snmp.write_community}"
