@@ -23,7 +23,6 @@ PUBLIC = {
 }
 # What is no part of the API: health, metrics, its description.
 PRODUCT = {
-    ("GET", "/"),
     ("GET", "/health/live"),
     ("GET", "/health/ready"),
     ("GET", "/metrics"),

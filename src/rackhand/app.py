@@ -16,7 +16,7 @@ import fastapi_swagger
 import structlog
 import uvicorn
 from fastapi import Depends, FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import select, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -64,6 +64,7 @@ from rackhand.users import api as users_api
 from rackhand.users import auth, signin, tokens
 from rackhand.users.model import User
 from rackhand.vault import SecretUnreadable, Vault
+from rackhand.web.console import ConsoleMount, create_console
 
 log = structlog.get_logger()
 
@@ -262,7 +263,7 @@ async def _user_of_stream(request: Request) -> None:
 
 
 def _add_product_routes(app: FastAPI, services: Services) -> None:
-    """Health, metrics, the API description: not part of the API itself."""
+    """Health, metrics, the API description, the console: not part of the API itself."""
 
     @app.get("/health/live", include_in_schema=False)
     async def live() -> Response:
@@ -298,16 +299,13 @@ def _add_product_routes(app: FastAPI, services: Services) -> None:
     async def swagger() -> HTMLResponse:
         return HTMLResponse(_SWAGGER_PAGE)
 
-    @app.get("/", include_in_schema=False)
-    async def front() -> RedirectResponse:
-        return RedirectResponse("/swagger/", 302)
-
     assets = StaticFiles(directory=Path(fastapi_swagger.__file__).parent / "resources")
 
     async def swagger_asset(scope: Scope, receive: Receive, send: Send) -> None:
         await assets(scope, receive, send)
 
     app.mount("/swagger/assets", swagger_asset)
+    app.router.routes.append(ConsoleMount("", create_console(services)))
 
 
 _SWAGGER_PAGE = """<!doctype html>

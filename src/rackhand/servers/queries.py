@@ -27,6 +27,7 @@ from sqlalchemy.types import BigInteger
 
 from rackhand.db import AnyRow, AnySelect, Base
 from rackhand.errors import NotFound
+from rackhand.hardware.interfaces import PowerState
 from rackhand.http import words
 from rackhand.http.lists import ListParams, Page, fetch_page, parse_orderby
 from rackhand.http.where import Field, FieldKind, Fields, compile_where, find_field
@@ -98,6 +99,9 @@ FIELDS: Fields = {
         FieldKind.TEXT,
         words=words.OPERATION_STATUS_WHERE,
     ),
+    "power_unreachable_since": Field(Server.power_error_at, FieldKind.TIME),
+    "diagnostics_message": Field(Server.diagnostics_error, FieldKind.TEXT),
+    "bmc_connection.refused_at": Field(BmcAccess.refused_at, FieldKind.TIME),
     "created_at": Field(Server.created_at, FieldKind.TIME),
     "mac": Field(Nic.mac, FieldKind.TEXT, through=_of_nic),
     "nics.mac": Field(Nic.mac, FieldKind.TEXT, through=_of_nic),
@@ -159,6 +163,7 @@ _COLUMNS = (
     Server.power_state, Server.power_state_at, Server.power_error, Server.power_error_at, Server.last_task_id,
     Server.created_at, STATUS.label("status"), Task.name.label("task_name"), Task.status.label("task_status"),
     Task.waiting_for.label("task_waiting_for"), Task.error.label("task_error"),
+    Task.finished_at.label("task_finished_at"),
     BmcAccess.driver.label("bmc_driver"), BmcAccess.host.label("bmc_host"), BmcAccess.port.label("bmc_port"),
     BmcAccess.user.label("bmc_user"), BmcAccess.refused_at.label("bmc_refused_at"),
 )  # fmt: skip
@@ -268,11 +273,66 @@ def id_in(
     return column == any_(bindparam("ids", list(ids), type_=ARRAY(BigInteger)))
 
 
+async def summary(session: AsyncSession, *, visible_to: User) -> AnyRow:
+    """How many servers there are in all and of each kind that somebody asks about, in one statement."""
+
+    def number(name: str, condition: ColumnElement[bool]) -> ColumnElement[int]:
+        return func.count().filter(condition).label(name)
+
+    query = (
+        select(
+            func.count().label("total"),
+            number("available", IS_AVAILABLE),
+            *(number(status.value, status.value == STATUS) for status in ServerStatus),
+            number("suspended", Server.is_suspended),
+            number("power_on", Server.power_state == PowerState.ON),
+            number("power_off", Server.power_state == PowerState.OFF),
+            number("power_unknown", Server.power_state == PowerState.UNKNOWN),
+            number("unreachable", Server.power_error_at.is_not(None)),
+            number("refused", BmcAccess.refused_at.is_not(None)),
+            number("failed_diagnosis", Server.diagnostics_error.is_not(None)),
+        )
+        .select_from(Server)
+        .outerjoin(BmcAccess, BmcAccess.server_id == Server.id)
+    )
+    return (await session.execute(visible(query, visible_to))).one()
+
+
+async def capacity(session: AsyncSession) -> Sequence[AnyRow]:
+    """Racks, their units and those in use by servers, and servers, by location."""
+    racks = (
+        select(Rack.location_id, func.count().label("racks"), func.sum(Rack.size).label("units"))
+        .group_by(Rack.location_id)
+        .subquery()
+    )
+    servers = (
+        select(Server.location_id, func.count().label("servers"), func.count(Server.unit).label("used"))
+        .group_by(Server.location_id)
+        .subquery()
+    )
+    query = (
+        select(
+            Location.id,
+            Location.name,
+            func.coalesce(racks.c.racks, 0).label("racks"),
+            func.coalesce(racks.c.units, 0).label("units"),
+            func.coalesce(servers.c.servers, 0).label("servers"),
+            func.coalesce(servers.c.used, 0).label("used_units"),
+        )
+        .outerjoin(racks, racks.c.location_id == Location.id)
+        .outerjoin(servers, servers.c.location_id == Location.id)
+        .order_by(Location.name)
+    )
+    return (await session.execute(query)).all()
+
+
 async def stock(session: AsyncSession, *, visible_to: User) -> Sequence[AnyRow]:
-    """Configurations that exist, with the number of available servers of each; a user sees none of the stock."""
+    """Configurations that exist, with the number of servers and of available ones; a user sees its own."""
     available = func.count().filter(IS_AVAILABLE)
     query = (
-        select(Server.configuration, available.label("free_server_count"))
+        select(
+            Server.configuration, available.label("free_server_count"), func.count().label("server_count")
+        )
         .where(Server.configuration.is_not(None), Server.configuration != "")
         .group_by(Server.configuration)
         .order_by(Server.configuration)

@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
-from sqlalchemy import delete
 
 from rackhand.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from rackhand.events.queries import last_notify
@@ -159,7 +158,7 @@ async def delete_token(token: str, session: Session, user: CurrentUser, actor: C
         found = await session.get(Token, int(token))
     if found is None or not (user.is_admin or found.user_id == user.id):
         raise NotFound("There is no such session or token.")
-    await session.execute(delete(Token).where(Token.id == found.id))
+    await tokens.revoke(session, found.id)
     record(
         session,
         "user.token_revoked",

@@ -15,7 +15,7 @@ from rackhand.events.service import Actor
 from rackhand.http.transaction import Session
 from rackhand.settings import Settings
 from rackhand.users import tokens
-from rackhand.users.model import AccountState, Role, User
+from rackhand.users.model import AccountState, Role, Token, User
 
 SESSION_COOKIE = "ses6"
 TOKEN_HEADER = "x-xsrf-token"  # noqa: S105  # the name of a header
@@ -66,7 +66,6 @@ async def authenticate(request: Request, session: AsyncSession) -> User:
     known: User | None = getattr(request.state, "user", None)
     if known is not None:
         return known
-    services: HasAuth = request.app.state.services
     text, is_ambient = token_of(request)
     if not text:
         user = await _internal_user(request, session)
@@ -76,13 +75,24 @@ async def authenticate(request: Request, session: AsyncSession) -> User:
             )
         request.state.user, request.state.token = user, None
         return user
-    token = await tokens.find(session, text)
-    if token is None:
-        raise Unauthenticated("The session is unknown or expired. Sign in again.")
+    token = await use_token(request, session, text)
     if is_ambient and request.method not in SAFE_METHODS:
         raise Forbidden(
             f"A change with nothing but a cookie is refused. Send {TOKEN_HEADER} or {BOX_HEADER} as well."
         )
+    request.state.user, request.state.token = token.user, token
+    return token.user
+
+
+async def use_token(request: Request, session: AsyncSession, text: str) -> Token:
+    """Return a live token with its user and note its use; raise `Unauthenticated`.
+
+    Whoever calls this with a cookie makes sure that the request comes from a page of ours.
+    """
+    services: HasAuth = request.app.state.services
+    token = await tokens.find(session, text)
+    if token is None:
+        raise Unauthenticated("The session is unknown or expired. Sign in again.")
     if tokens.needs_touch(token):
         if request.method in SAFE_METHODS:
             # Gives the connection back: readers that hold one would all wait for another.
@@ -91,8 +101,7 @@ async def authenticate(request: Request, session: AsyncSession) -> User:
                 await tokens.touch(writing, token)
         else:
             await tokens.touch(session, token)
-    request.state.user, request.state.token = token.user, token
-    return token.user
+    return token
 
 
 async def _internal_user(request: Request, session: AsyncSession) -> User | None:

@@ -140,6 +140,11 @@ async def use_login_key(session: AsyncSession, text: str) -> User:
     return user
 
 
+async def revoke(session: AsyncSession, token_id: int) -> None:
+    """End one session or token; safe to repeat."""
+    await session.execute(delete(Token).where(Token.id == token_id))
+
+
 async def revoke_all(session: AsyncSession, user: User, *, except_id: int | None = None) -> None:
     """End all sessions, tokens and keys of *user*, but perhaps the one in use."""
     await session.execute(delete(Token).where(Token.user_id == user.id, Token.id != (except_id or 0)))

@@ -1,0 +1,108 @@
+"""Words for what the database spells in code: states, operations, steps."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rackhand.web.texts import gettext, marked
+
+
+@dataclass(frozen=True)
+class Badge:
+    """How a state is shown."""
+
+    text: str
+    colour: str
+    icon: str
+
+
+BADGES: Mapping[str, Mapping[str, Badge]] = {
+    "server": {
+        "free": Badge(marked("In stock"), "green", "package"),
+        "allocated": Badge(marked("Rented"), "blue", "user"),
+        "maintenance": Badge(marked("Maintenance"), "yellow", "tool"),
+        "quarantined": Badge(marked("Quarantine"), "red", "ban"),
+    },
+    "power": {
+        "on": Badge(marked("On"), "green", "bolt"),
+        "off": Badge(marked("Off"), "secondary", "bolt-off"),
+        "unknown": Badge(marked("Unknown"), "orange", "help-circle"),
+    },
+    "task": {
+        "queued": Badge(marked("Queued"), "secondary", "clock"),
+        "running": Badge(marked("Running"), "blue", "loader-2"),
+        "waiting": Badge(marked("Waiting"), "azure", "hourglass"),
+        "succeeded": Badge(marked("Done"), "green", "circle-check"),
+        "failed": Badge(marked("Failed"), "red", "circle-x"),
+        "cancelled": Badge(marked("Cancelled"), "secondary", "circle-minus"),
+    },
+    "step": {
+        "pending": Badge(marked("Not yet"), "secondary", "circle-dashed"),
+        "running": Badge(marked("Running"), "blue", "loader-2"),
+        "waiting": Badge(marked("Waiting"), "azure", "hourglass"),
+        "done": Badge(marked("Done"), "green", "circle-check"),
+        "failed": Badge(marked("Failed"), "red", "circle-x"),
+        "cancelled": Badge(marked("Cancelled"), "secondary", "circle-minus"),
+        "skipped": Badge(marked("Skipped"), "secondary", "circle-minus"),
+        "undoing": Badge(marked("Being taken back"), "orange", "history"),
+        "undone": Badge(marked("Taken back"), "secondary", "history"),
+        "undo_failed": Badge(marked("Could not be taken back"), "red", "alert-octagon"),
+    },
+    "account": {
+        "active": Badge(marked("Active"), "green", "circle-check"),
+        "blocked": Badge(marked("Blocked"), "red", "lock"),
+    },
+    "role": {
+        "@admin": Badge(marked("Administrator"), "purple", "key"),
+        "@user": Badge(marked("Customer"), "blue", "user"),
+    },
+    "link": {
+        "up": Badge(marked("Up"), "green", "link"),
+        "down": Badge(marked("Down"), "secondary", "unlink"),
+        "unknown": Badge(marked("Unknown"), "orange", "help-circle"),
+    },
+    "address": {
+        "allocating": Badge(marked("Being allocated"), "azure", "loader-2"),
+        "allocated": Badge(marked("Allocated"), "blue", "server-2"),
+        "removing": Badge(marked("Being removed"), "orange", "hourglass"),
+        "problem": Badge(marked("Problem"), "red", "alert-triangle"),
+        "special": Badge(marked("Kept back"), "purple", "lock"),
+        "quarantined": Badge(marked("Quarantine"), "yellow", "clock"),
+    },
+    "purpose": {
+        "customer": Badge(marked("Customer"), "blue", "user"),
+        "provisioning": Badge(marked("Provisioning"), "purple", "download"),
+        "parking": Badge(marked("Parking"), "secondary", "player-pause"),
+        "other": Badge(marked("Other"), "secondary", "tag"),
+    },
+}
+
+OPERATIONS = {
+    "power_on": marked("Power on"),
+    "power_off": marked("Power off"),
+    "power_reset": marked("Reset"),
+    "allocate_ip": marked("Allocate an address"),
+    "release_ip": marked("Remove an address"),
+    "discover": marked("Read a switch"),
+    "suspend": marked("Suspend"),
+    "resume": marked("Resume"),
+    "set_ports": marked("Set ports"),
+    "set_switch_ports": marked("Set ports of a switch"),
+    "operation_diag": marked("Diagnosis"),
+    "operation_os": marked("Installation"),
+    "operation_clear_hdd": marked("Wipe disks"),
+    "operation_recovery": marked("Rescue system"),
+}
+
+
+def operation_title(name: str) -> str:
+    """An operation as a person calls it."""
+    return gettext(OPERATIONS[name]) if name in OPERATIONS else _spoken(name)
+
+
+def step_title(name: str) -> str:
+    """A step by the name of its function, which is a verb and a noun."""
+    return gettext(_spoken(name))
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ").strip().capitalize()
