@@ -30,6 +30,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
+from rackhand import sqlite
+
 MIGRATION_LOCK = 0x7261636B  # "rack", for pg_advisory_lock
 AFTER_COMMIT = "after_commit"
 
@@ -108,6 +110,7 @@ class Database:
         engine = create_async_engine(
             self.url, poolclass=AsyncAdaptedQueuePool, pool_size=8, max_overflow=8, json_serializer=_dump_json
         )
+        sqlite.use_one_visit(engine)
 
         @event.listens_for(engine.sync_engine, "connect")
         def prepare(connection: Any, _record: object) -> None:
