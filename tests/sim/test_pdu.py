@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from rackhand.sim.config import OutletConfig, PduConfig, PduKind, RackConfig, SnmpConfig
+from rackhand.sim.config import (
+    NO_BMC,
+    OutletConfig,
+    PduConfig,
+    PduKind,
+    RackConfig,
+    RestorePolicy,
+    SnmpConfig,
+)
 from rackhand.sim.machine import Phase, Power
 from rackhand.sim.rack import RackThread, demo_rack
 from tests.sim.tools import snmp, walk
@@ -261,6 +269,23 @@ def test_command_ends_a_reboot_that_is_under_way(bench: Bench) -> None:
     bench.order(bench.words.switch_off)
     outlet = bench.rack.control.pdu(bench.pdu.name).outlet(1)
     assert (outlet.on, outlet.rebooting) == (False, False)
+
+
+def test_machine_without_a_bmc_is_switched_by_its_outlet() -> None:
+    config = one_of_each_kind()
+    first = dataclasses.replace(config.machines[0], bmc=NO_BMC, restore_policy=RestorePolicy.ALWAYS_ON)
+    config = dataclasses.replace(config, machines=(first, *config.machines[1:]))
+    with RackThread(config) as rack:
+        bench = Bench(rack, rack.config.pdus[0], WORDS[PduKind.APC_RPDU2])
+        assert (rack.control.machine(first.name).bmc_answers, rack.control.machine(first.name).bmc.url) == (
+            False,
+            "",
+        )
+        bench.order(bench.words.switch_off)
+        bench.order(bench.words.switch_on)
+        rack.control.wait_for(first.name, lambda machine: machine.phase is Phase.RUNNING)
+        bench.order(bench.words.switch_off)
+        assert rack.control.machine(first.name).power is Power.OFF
 
 
 def test_faults_of_the_wire(rack: RackThread) -> None:

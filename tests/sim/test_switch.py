@@ -198,6 +198,18 @@ def test_vlan_that_is_accepted_and_not_set(rack: RackThread, switch: SwitchConfi
     assert (seen.port(1).pvid, seen.vlans[0].egress) == (1, [])
 
 
+def test_vlan_that_was_not_made_is_not_named(rack: RackThread, switch: SwitchConfig) -> None:
+    before = rack.control.last_event()
+    rack.control.switch_fault_on("sw-1", "ignore_vlan", times=1)
+    assert snmp("snmpset", switch.snmp, f"{VLAN}.1.40", "s", "forty", f"{VLAN}.5.40", "i", "4").status == 0
+    assert "40" not in walk(switch.snmp, f"{VLAN}.1")
+    assert [event.action for event in rack.control.log(after=before)] == [
+        "fault_on",
+        "fault_struck",
+        "vlan_ignored",
+    ]
+
+
 @pytest.mark.parametrize("fault", ["crash_before_change", "crash_after_change"])
 def test_switch_that_dies_of_a_change_is_silent_until_it_is_restarted(
     rack: RackThread, switch: SwitchConfig, fault: str

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from rackhand.sim.config import BmcUser, MachineConfig
+from rackhand.sim.config import BmcKind, BmcUser, MachineConfig
 from rackhand.sim.events import Action, DetailValue, EventLog, Source
 from rackhand.sim.faults import Fault, Faults
 from rackhand.sim.machine import BootOverride, Machine, Phase, Power
@@ -102,11 +102,12 @@ class Bmc:
 
     @property
     def is_silent(self) -> bool:
-        """Whether nothing at all is answered now: no mains, still starting, or unplugged."""
+        """Whether nothing at all is answered now: no BMC, no mains, still starting, or unplugged."""
         now = self.machine.clock.now()
         started = self.machine.mains_since + self.config.bmc_boot_seconds
         return (
-            not self.machine.has_mains
+            self.config.bmc.kind is BmcKind.NONE
+            or not self.machine.has_mains
             or now < started
             or now < self._away_until
             or self.faults.is_on(Fault.UNPLUGGED)

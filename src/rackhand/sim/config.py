@@ -8,10 +8,11 @@ SERIAL_NAMESPACE = uuid.UUID("6f6f0e0c-7d43-5b6e-9b0e-3b0f5f1a2c11")
 
 
 class BmcKind(StrEnum):
-    """Protocol that a machine's BMC speaks."""
+    """Protocol that a machine's BMC speaks; with none there is no BMC."""
 
     IPMI = "ipmi"
     REDFISH = "redfish"
+    NONE = "none"
 
 
 class BootMode(StrEnum):
@@ -95,6 +96,10 @@ class BmcConfig:
     def users(self) -> tuple[BmcUser, ...]:
         """All accounts; the first is the administrator."""
         return (BmcUser(self.user, self.password, Privilege.ADMIN), *self.more_users)
+
+
+# Of a machine that only its outlets switch; its restore policy must be to come on.
+NO_BMC = BmcConfig(kind=BmcKind.NONE, host="", port=0, user="", password="", mac="")
 
 
 @dataclass(frozen=True)
@@ -191,7 +196,6 @@ class SwitchConfig:
     speed_mbit: int = 1000
     counter_bits: int = 64
     vlans: tuple[VlanConfig, ...] = ()
-    seed: int = 0
 
 
 class PduKind(StrEnum):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from rackhand.sim.bmc import Bmc
-from rackhand.sim.config import BMC_PLUG, PDU_PLUG, CableConfig, NicConfig
+from rackhand.sim.config import BMC_PLUG, PDU_PLUG, BmcKind, CableConfig, NicConfig
 from rackhand.sim.events import Action, Event, EventLog, Source
 from rackhand.sim.faults import Fault
 from rackhand.sim.machine import Machine, Phase, Power
@@ -133,7 +133,8 @@ class Network:
         self._ports: dict[Plug, tuple[Switch, Port]] = {}
         self._plugs: dict[str, list[Plug]] = {}  # by device
         for name, bmc in bmcs.items():
-            self._add_end((name, BMC_PLUG), BmcEnd(bmc, bmc.config.bmc.mac))
+            if bmc.config.bmc.kind is not BmcKind.NONE:
+                self._add_end((name, BMC_PLUG), BmcEnd(bmc, bmc.config.bmc.mac))
             for nic in bmc.config.nics:
                 end = NicEnd(bmc.machine, nic)
                 self.nics[name, nic.name] = end

@@ -225,6 +225,9 @@ def _bound_sockets(config: RackConfig) -> Iterator[_Sockets]:
         bmcs: dict[str, socket.socket] = {}
         machines = []
         for machine in config.machines:
+            if machine.bmc.kind is BmcKind.NONE:
+                machines.append(machine)
+                continue
             kind = socket.SOCK_DGRAM if machine.bmc.kind is BmcKind.IPMI else socket.SOCK_STREAM
             bound = stack.enter_context(_bind(kind, machine.bmc.host, machine.bmc.port))
             bmcs[machine.name] = bound

@@ -243,7 +243,7 @@ class Switch:
 
     def rename_vlan(self, vlan: Vlan, name: str, source: Source) -> None:
         """Name *vlan*."""
-        if not self._ignores_vlan(source, vlan=vlan.id):
+        if self._has(vlan) and not self._ignores_vlan(source, vlan=vlan.id):
             vlan.name = name
             self._record(source, Action.VLAN_RENAMED, vlan=vlan.id, name=name)
 
@@ -251,7 +251,7 @@ class Switch:
         self, vlan: Vlan, source: Source, *, egress: set[int] | None = None, untagged: set[int] | None = None
     ) -> None:
         """Set the ports by which frames of *vlan* leave, or those of them where they have no tag."""
-        if self._ignores_vlan(source, vlan=vlan.id):
+        if not self._has(vlan) or self._ignores_vlan(source, vlan=vlan.id):
             return
         if egress is not None:
             vlan.egress = egress
@@ -278,6 +278,10 @@ class Switch:
         for port in self.ports.values():
             port.octets_in = port.octets_out = 0.0
             port.changed_at = -math.inf
+
+    def _has(self, vlan: Vlan) -> bool:
+        """Say whether *vlan* is one of the switch's: one that a fault kept from being made is not."""
+        return self.vlans.get(vlan.id) is vlan
 
     def _ignores_vlan(self, source: Source, **detail: DetailValue) -> bool:
         if not self.faults.strikes(Fault.IGNORE_VLAN, source=source):

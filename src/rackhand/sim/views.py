@@ -45,7 +45,9 @@ def machine_view(bmc: Bmc, *, tls: bool) -> wire.MachineView:
 
 
 def bmc_url(kind: BmcKind, host: str, port: int, *, tls: bool) -> str:
-    """Return a BMC's address as one word."""
+    """Return a BMC's address as one word, empty when there is no BMC."""
+    if kind is BmcKind.NONE:
+        return ""
     scheme = "ipmi" if kind is BmcKind.IPMI else "https" if tls else "http"
     return f"{scheme}://{host}:{port}"
 
