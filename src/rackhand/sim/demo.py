@@ -132,10 +132,10 @@ def demo_rack(
     Of every two machines the first speaks IPMI, the second Redfish. Pairs take turns in configuration and
     cabinet. Each cabinet has a switch, `sw-1` and so on: NICs from port 1 on, in VLAN 1, then BMCs and PDUs in
     the management VLAN. It has two PDUs, `pdu-1a` for the feeds a and `pdu-1b` for the feeds b. BMCs listen on
-    *base_port* and the ports after it, switches and then PDUs on those that follow, or all on free
-    ports when it is 0. Each BMC has
-    its own password, `bmc-` and the serial number, unless one is given for all; each also has a user
-    `viewer` that may only look.
+    *base_port* and the ports after it, switches and then PDUs on those that follow, or all on free ports when
+    it is 0. Each BMC has its own password, `bmc-` and the serial number, unless one is given for all; each also
+    has a user `viewer` that may only look. Switches and PDUs have communities, `read-` and `write-` and their
+    name, and an SNMPv3 user.
     """
     cabinets = [
         CabinetConfig(f"rack-{number + 1}", CABINET_UNITS)
