@@ -53,6 +53,15 @@ class Settings(BaseSettings):
         gt=0,
         description="Seconds between two readings of a BMC's power state; spread over the interval.",
     )
+    bmc_patience: float = Field(
+        60.0,
+        gt=0,
+        le=80,
+        description="Seconds that a BMC may be silent in a power operation before the outlets are used instead.",
+    )
+    bmc_start_patience: float = Field(
+        240.0, gt=0, le=1800, description="Seconds from mains until a BMC must answer."
+    )
     boot_listen: str = Field(
         "127.0.0.1:8682",
         description="`host:port` for machines that boot from the network, plain HTTP, in the provisioning network;"
@@ -73,11 +82,17 @@ class Settings(BaseSettings):
         300.0, gt=0, description="Seconds that a booted agent may be silent before it is given up."
     )
     diagnosis_minutes: float = Field(
-        60.0, gt=0, description="Minutes after which a diagnosis is ended by force; a wipe in it comes on top."
+        60.0, gt=0, description="Minutes after which a diagnosis is ended by force; a full wipe in it comes on top."
+    )
+    wipe_hours: float = Field(
+        24.0, gt=0, description="Hours that the disks of a server may take to be erased; then the wipe has failed."
     )
     task_retention_days: int = Field(30, ge=1, description="Days that finished tasks are kept.")
     traffic_retention_days: int = Field(
-        400, ge=62, description="Days that traffic samples are kept; those older than 45 days are packed."
+        400, ge=62, description="Days that traffic samples are kept; whole days older than 2 days are packed."
+    )
+    energy_retention_days: int = Field(
+        400, ge=62, description="Days that energy samples are kept; whole days older than 2 days are packed."
     )
     event_retention_days: int = Field(365, ge=1, description="Days that events are kept.")
     body_limit: int = Field(4 * 1024 * 1024, ge=1024, description="Largest request body in bytes.")

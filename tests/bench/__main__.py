@@ -6,11 +6,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench import lists, power, sweep
+from tests.bench import lists, power, sweep, switches
 from tests.bench.databases import NAMES, opened
 from tests.bench.figures import Report, heading, machine
 
-PARTS = ("lists", "idle", "power", "sweep")
+PARTS = ("lists", "idle", "power", "switches", "sweep")
+QUICK_SWITCHES = switches.Sizes(switches=2, ports=4, year_ports=1, bills=2)
 QUICK = lists.Sizes(few=100, many=400, usual=400, export=400, requests=12)
 
 
@@ -35,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     lists.measure_idle(report, backend, folder, settle=0.2 if asked.quick else 5)
                 if "power" in asked.parts:
                     power.measure(report, backend, folder, machines=2 if asked.quick else 20)
+                if "switches" in asked.parts:
+                    switches.measure(
+                        report, backend, folder, QUICK_SWITCHES if asked.quick else switches.Sizes()
+                    )
         if "sweep" in asked.parts:
             if asked.quick:
                 sweep.measure(report, bmcs=10, settings={"timeout_seconds": "1"})

@@ -23,7 +23,9 @@ from rackhand.switches.traffic import (
     unsigned,
 )
 
-RAW_DAYS = 45  # so many days stay as rows: the month that is being billed and the one before it
+RAW_DAYS = (
+    2  # so many whole days stay as rows; nothing arrives later, and packed days are read ten times faster
+)
 
 
 @dataclass(frozen=True)

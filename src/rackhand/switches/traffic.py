@@ -18,11 +18,13 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 INTERVAL_SECONDS = 300
 GAP_SECONDS = 600
 DAY_SECONDS = 86_400
 UPTIME_WRAPS = (1 << 32) // 100  # sysUpTime counts hundredths in 32 bits: 497 days
+NARROW = 32  # bits of the counters of ifTable
 _TWO_64 = 1 << 64
 
 
@@ -43,8 +45,7 @@ class Method(StrEnum):
     MAX = "max"  # the greater of the two percentiles
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """Counters of a port at a moment: *octets_in* is what the port received; *uptime* of the switch in seconds."""
 
     at: int
@@ -54,8 +55,7 @@ class Sample:
     bits: int
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(NamedTuple):
     """What passed between two samples; octets are 0 when the interval is marked as reset."""
 
     begin: int
@@ -67,7 +67,7 @@ class Interval:
     @property
     def seconds(self) -> int:
         """Its length, at least 1."""
-        return max(1, self.end - self.begin)
+        return self.end - self.begin or 1
 
 
 @dataclass(frozen=True)
@@ -88,22 +88,22 @@ class Bill:
 def intervals_of(samples: Sequence[Sample]) -> Iterator[Interval]:
     """The intervals between *samples*, which are in order of time."""
     for before, after in itertools.pairwise(samples):
-        octets_in = _passed(before.octets_in, after.octets_in, before, after)
-        octets_out = _passed(before.octets_out, after.octets_out, before, after)
-        if octets_in is None or octets_out is None:
-            yield Interval(before.at, after.at, 0, 0, Mark.RESET)
-        else:
-            mark = Mark.GAP if after.at - before.at > GAP_SECONDS else Mark.OK
-            yield Interval(before.at, after.at, octets_in, octets_out, mark)
-
-
-def _passed(first: int, second: int, before: Sample, after: Sample) -> int | None:
-    restarted = after.uptime < before.uptime and before.uptime + (after.at - before.at) < UPTIME_WRAPS
-    if restarted or before.bits != after.bits:
-        return None
-    if second >= first:
-        return second - first
-    return second - first + (1 << 32) if after.bits == 32 else None  # noqa: PLR2004
+        seconds = after.at - before.at
+        octets_in, octets_out = after.octets_in - before.octets_in, after.octets_out - before.octets_out
+        if octets_in < 0 or octets_out < 0 or after.uptime < before.uptime or before.bits != after.bits:
+            has_restarted = after.uptime < before.uptime and before.uptime + seconds < UPTIME_WRAPS
+            if (
+                has_restarted
+                or before.bits != after.bits
+                or (after.bits != NARROW
+                and min(octets_in, octets_out) < 0)
+            ):
+                yield Interval(before.at, after.at, 0, 0, Mark.RESET)
+                continue
+            octets_in += (octets_in < 0) << NARROW
+            octets_out += (octets_out < 0) << NARROW
+        mark = Mark.GAP if seconds > GAP_SECONDS else Mark.OK
+        yield Interval(before.at, after.at, octets_in, octets_out, mark)
 
 
 def percentile_95(rates: Iterable[int]) -> int | None:
@@ -168,14 +168,9 @@ def bill_of(ports: Sequence[Sequence[Interval]]) -> Bill:
 
 def pack(samples: Sequence[Sample]) -> bytes:
     """Samples as bytes, without loss: columns of differences, which compress well."""
-    columns: list[list[int]] = [[], [], [], [], []]
-    last = (0, 0, 0, 0, 0)
-    for sample in samples:
-        values = (sample.at, sample.octets_in, sample.octets_out, sample.uptime, sample.bits)
-        for column, value, before in zip(columns, values, last, strict=True):
-            column.append((value - before) % _TWO_64)
-        last = values
-    numbers = [number for column in columns for number in column]
+    numbers: list[int] = []
+    for column in zip(*samples, strict=True):
+        numbers += [(value - before) % _TWO_64 for before, value in itertools.pairwise((0, *column))]
     return zlib.compress(struct.pack(f"<I{len(numbers)}Q", len(samples), *numbers), 9)
 
 
@@ -183,13 +178,14 @@ def unpack(packed: bytes) -> list[Sample]:
     """What `pack` was given."""
     blob = zlib.decompress(packed)
     (count,) = struct.unpack_from("<I", blob)
-    numbers = struct.unpack_from(f"<{5 * count}Q", blob, 4)
-    samples = []
-    last = [0, 0, 0, 0, 0]
-    for row in range(count):
-        last = [(last[column] + numbers[column * count + row]) % _TWO_64 for column in range(5)]
-        samples.append(Sample(*last))
-    return samples
+    columns = [
+        [
+            total % _TWO_64
+            for total in itertools.accumulate(struct.unpack_from(f"<{count}Q", blob, 4 + 8 * count * place))
+        ]
+        for place in range(len(Sample._fields))
+    ]
+    return list(map(Sample._make, zip(*columns, strict=True)))
 
 
 def signed(counter: int) -> int:
