@@ -381,18 +381,14 @@ async def run_server(services: Services) -> None:
 
 def serve_boot(services: Services) -> AbstractAsyncContextManager[str | None]:
     """Serve machines that boot from the network while the block lasts; gives the URL."""
-    return boot_listener(
-        services.settings, services.db, services.vault, services.engine, services.stopping
-    )
+    return boot_listener(services.settings, services.db, services.vault, services.engine, services.stopping)
 
 
 async def serve(settings: Settings, *, runs_tasks: bool = True, polls: bool = True) -> None:
-    """Run the whole product, or the API alone."""
-    async with (
-        open_services(settings, runs_tasks=runs_tasks, polls=polls) as services,
-        serve_boot(services),
-    ):
-        await run_server(services)
+    """Run the whole product, or the API alone, of which several may run side by side."""
+    async with open_services(settings, runs_tasks=runs_tasks, polls=polls) as services:
+        async with serve_boot(services) if runs_tasks else contextlib.nullcontext():
+            await run_server(services)
 
 
 async def boot(settings: Settings) -> None:

@@ -98,7 +98,12 @@ def serving(data: Path, database_url: str, *options: str, **settings: str) -> It
     data.mkdir(parents=True, exist_ok=True)
     port = _free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RACKHAND_")}
-    environment |= {"RACKHAND_DATABASE_URL": database_url, "RACKHAND_LOG_LEVEL": "warning", **settings}
+    environment |= {
+        "RACKHAND_DATABASE_URL": database_url,
+        "RACKHAND_LOG_LEVEL": "warning",
+        "RACKHAND_BOOT_LISTEN": "",
+        **settings,
+    }
     log = (data / "serve.log").open("wb")
     process = subprocess.Popen(
         [sys.executable, "-m", "rackhand", "serve", "--data", str(data), "--listen", f"127.0.0.1:{port}", *options],

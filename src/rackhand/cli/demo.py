@@ -1,5 +1,6 @@
 """The demo: a virtual rack, the whole product, and sample data, in one process."""
 
+import json
 import os
 import secrets
 import shutil
@@ -11,13 +12,23 @@ from sqlalchemy.orm import selectinload
 
 from rackhand.app import Services, open_services, run_server, serve_boot
 from rackhand.events.service import Actor
-from rackhand.hardware.connect import open_switch
+from rackhand.hardware.connect import open_pdu, open_switch
 from rackhand.ipam import places
+from rackhand.power import pdus
+from rackhand.power.model import Outlet, Pdu
 from rackhand.servers import service as servers
 from rackhand.servers.access import AccessGiven, endpoint_of
 from rackhand.servers.model import Location, Rack, Server
 from rackhand.settings import Settings
-from rackhand.sim.config import BMC_PLUG, CableConfig, DiskConfig, MachineConfig, RackConfig, SwitchConfig
+from rackhand.sim.config import (
+    BMC_PLUG,
+    CableConfig,
+    DiskConfig,
+    MachineConfig,
+    PduConfig,
+    RackConfig,
+    SwitchConfig,
+)
 from rackhand.sim.demo import CUSTOMER_VLAN, MANAGEMENT_VLAN, PROVISIONING_VLAN, demo_rack
 from rackhand.sim.netboot import write_stub_ramdisk
 from rackhand.sim.rack import running_rack
@@ -31,6 +42,7 @@ ACTOR = Actor(email="demo")
 DEFAULT_ADMIN = "operator@example.com"
 CUSTOMER = "customer@example.com"
 TIME_SCALE = 10.0
+USUAL_PORT = 8680
 CONTROL_PORT = 8681
 BMC_PORT = 8700
 GIGA = 10**9
@@ -42,7 +54,13 @@ async def run_demo(settings: Settings, *, machines: int, reset: bool) -> None:
         shutil.rmtree(settings.data)
     settings.data.mkdir(parents=True, exist_ok=True)
     write_stub_ramdisk(settings.data)
-    config = demo_rack(machines, base_port=BMC_PORT, control_port=CONTROL_PORT, time_scale=TIME_SCALE)
+    ports = _rack_ports(settings)
+    if "boot_listen" not in settings.model_fields_set:
+        host, port = settings.listen_address
+        settings.boot_listen = f"{host}:{port + 2}"
+    config = demo_rack(
+        machines, base_port=ports["devices"], control_port=ports["control"], time_scale=TIME_SCALE
+    )
     async with (
         running_rack(config, settings.data / "rack.json") as rack,
         open_services(settings) as services,
@@ -52,6 +70,23 @@ async def run_demo(settings: Settings, *, machines: int, reset: bool) -> None:
         await fill(services, rack.config)
         print(f"Virtual rack: {len(config.machines)} machines; control API {rack.control_url}")
         await run_server(services)
+
+
+def _rack_ports(settings: Settings) -> dict[str, int]:
+    """The ports of the rack: the usual ones, or some beside an unusual `listen`, so that two demos can run at once.
+
+    They are kept with the data, for the inventory has the addresses of the devices.
+    """
+    file = settings.data / "rack-ports.json"
+    if file.exists():
+        kept: dict[str, int] = json.loads(file.read_text())
+        return kept
+    _, port = settings.listen_address
+    ports = {"control": CONTROL_PORT, "devices": BMC_PORT}
+    if port != USUAL_PORT:
+        ports = {"control": port + 1, "devices": port + 20}
+    file.write_text(json.dumps(ports))
+    return ports
 
 
 async def fill(services: Services, rack: RackConfig) -> None:
@@ -64,6 +99,7 @@ async def fill(services: Services, rack: RackConfig) -> None:
         await _add_machines(session, services, rack)
         await _add_networks(session)
     await add_switches(services, rack)
+    await add_pdus(services, rack)
 
 
 async def _add_admin(session: AsyncSession, data: Path) -> None:
@@ -183,6 +219,47 @@ async def _plug_in(session: AsyncSession, switch: Switch, cables: list[CableConf
         await switches.connect(
             session, port=ports[cable.port - 1], kind=kind, server=server, nic=nic, actor=ACTOR
         )
+
+
+async def add_pdus(services: Services, rack: RackConfig) -> None:
+    """Add the rack's PDUs with their outlets, and the cords to the servers of these names."""
+    for config in rack.pdus:
+        async with services.db.write() as session:
+            pdu = await _add_pdu(session, services, config)
+        async with open_pdu(services.doors, endpoint_of(pdu, services.vault)) as device:
+            info, outlets = await device.info(), await device.outlets()
+        async with services.db.write() as session:
+            await pdus.save_discovery(session, pdu.id, info, outlets)
+        async with services.db.write() as session:
+            await _plug_in_cords(session, pdu, config)
+
+
+async def _add_pdu(session: AsyncSession, services: Services, config: PduConfig) -> Pdu:
+    cabinet = (await session.scalars(select(Rack).where(Rack.name == config.rack))).first()
+    values = {
+        "name": config.name,
+        "rack_id": cabinet.id if cabinet else None,
+        "location_id": cabinet.location_id if cabinet else None,
+    }
+    given = AccessGiven(
+        driver="snmp",
+        host=config.snmp.host,
+        port=config.snmp.port,
+        user="",
+        password=config.snmp.read_community,
+        settings={"write_community": config.snmp.write_community},
+    )
+    return await pdus.add_pdu(session, values=values, given=given, vault=services.vault, actor=ACTOR)
+
+
+async def _plug_in_cords(session: AsyncSession, pdu: Pdu, config: PduConfig) -> None:
+    by_name = {server.name: server for server in await session.scalars(select(Server))}
+    query = select(Outlet).where(Outlet.pdu_id == pdu.id)
+    query = query.options(selectinload(Outlet.pdu)).order_by(Outlet.number)
+    for outlet, given in zip(await session.scalars(query), config.outlets, strict=True):
+        server = by_name.get(given.machine or "")
+        if server is not None:
+            await pdus.connect(session, outlet=outlet, server=server, feed=given.feed or "", actor=ACTOR)
 
 
 async def _add_vlans(session: AsyncSession, rack: RackConfig) -> None:
