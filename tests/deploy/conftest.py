@@ -1,12 +1,15 @@
 """Machines that boot over the network, the product with its boot listener, and servers for the machines."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from rackhand.app import Services, serve_boot
+from rackhand.boot.model import AgentSession, BootReservation
 from rackhand.cli.demo import add_switches, bmc_access
 from rackhand.events.service import SYSTEM
 from rackhand.servers import service
@@ -30,7 +33,7 @@ def rack() -> Iterator[RackThread]:
 def settings(settings: Settings) -> Settings:
     write_stub_ramdisk(settings.data)
     return settings.model_copy(
-        update={"boot_listen": "127.0.0.1:0", "boot_patience": 6.0, "agent_patience": 30.0}
+        update={"boot_listen": "127.0.0.1:0", "boot_patience": 5.0, "agent_patience": 20.0, "wipe_hours": 1.0}
     )
 
 
@@ -56,6 +59,36 @@ class Deploying:
         task: int = (await self.api.post(f"/dci/v3/server/{server_id}/{verb}", body))["task"]
         return task
 
+    async def finish(self, server_id: int, verb: str, body: object = None, *, timeout: float = 60) -> Any:
+        """Start an operation and wait for its end."""
+        return await self.api.finished(await self.start(server_id, verb, body), timeout=timeout)
+
+    async def until(self, task: int, step: str) -> None:
+        """Wait until a task is at *step*."""
+        for _ in range(600):
+            shown = await self.api.get(f"/dci/v3/task/{task}")
+            states = {each["name"]: each["status"] for each in shown["steps"]}
+            if states[step] in {"running", "waiting"}:
+                return
+            assert shown["finished_at"] is None, shown
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"task {task} never came to {step}")
+
+    async def settled(self, server_id: int) -> None:
+        """See that nothing is left behind: no reservation, no agent, and the ports are where they were."""
+        async with self.services.db.read() as session:
+            reservations = (await session.scalars(select(BootReservation.id))).all()
+            agents = (
+                await session.scalars(select(AgentSession.id).where(AgentSession.ended_at.is_(None)))
+            ).all()
+        assert (list(reservations), list(agents)) == ([], [])
+        assert self.rack.rack is not None
+        machine = self.machine(server_id)
+        for nic in machine.nics:
+            assert self.rack.rack.network.vlan_of(machine.name, nic.name) in {1, None}
+        for connection in (await self.server(server_id))["switch_connection"]:
+            assert connection["admin_status"] == "up"
+
     async def server(self, server_id: int) -> Any:
         return await self.api.get(f"/dci/v3/server/{server_id}")
 
@@ -64,6 +97,9 @@ class Deploying:
 async def deploying(rack: RackThread, services: Services, admin: Api) -> AsyncIterator[Deploying]:
     """Servers 1 to 6, of three configurations; odd ones speak IPMI, even ones Redfish. All are off, hardly known."""
     rack.control.reset()
+    assert rack.rack is not None
+    for machine_of_rack in rack.rack.machines.values():
+        rack.rack.boot_network.attach(machine_of_rack)  # disks as their last user left them
     async with services.db.write() as session:
         for machine in rack.config.machines:
             values = {"name": machine.name, "is_new": False, "efi": machine.boot_mode == "uefi"}

@@ -9,6 +9,7 @@ from rackhand.agent.host import Host, HostError
 from rackhand.agent.inventory import take_inventory
 from rackhand.agent.protocol import Command, Manager, ManagerAway, Misunderstood
 from rackhand.agent.speed import measure_speed
+from rackhand.agent.wipe import wipe_disks
 
 REPORT_EVERY = 2.0
 
@@ -68,6 +69,7 @@ def _speed_test(host: Host, _args: Mapping[str, Any], report: Report) -> Json:
 WORK: Mapping[str, Work] = {
     "inventory": _inventory,
     "speed_test": _speed_test,
+    "wipe": wipe_disks,
 }
 ENDINGS: Mapping[str, Callable[[Host], None]] = {
     "reboot": lambda host: host.reboot(),

@@ -1,17 +1,24 @@
 """Routes of operations on whole servers."""
 
-from fastapi import APIRouter
+from typing import Any
 
+from fastapi import APIRouter, Response
+from sqlalchemy import select
+
+from rackhand.deploy import certificates
 from rackhand.deploy.diagnose import DIAGNOSE, Diagnose
-from rackhand.deploy.schemas import DiagBody
+from rackhand.deploy.model import Erasure, SigningKey
+from rackhand.deploy.schemas import ClearBody, DiagBody, erasure_row
+from rackhand.deploy.wipe_disks import CLEAR_DISKS, CLEAR_NOTHING, Clear, ClearDisks
 from rackhand.errors import Conflict, Invalid, NotFound
+from rackhand.events.queries import last_notify
 from rackhand.http.transaction import Session, TransactionRoute
-from rackhand.http.wire import ObjectId, TaskAck
+from rackhand.http.wire import ListAnswer, ObjectId, TaskAck, json_response, list_response, wire_time
 from rackhand.servers import queries
 from rackhand.servers.model import Server
 from rackhand.servers.service import refuse_protected
 from rackhand.tasks.api import CurrentEngine
-from rackhand.users.auth import Admin, CurrentActor
+from rackhand.users.auth import Admin, CurrentActor, CurrentUser
 
 router = APIRouter(prefix="/dci/v3", tags=["operations"], route_class=TransactionRoute)
 
@@ -42,8 +49,68 @@ async def operation_diag(
     refuse_protected(server, "diagnostics")
     if asked.os_template_id:
         raise NotFound(f"There is no diagnostics template {asked.os_template_id}; 0 is the built-in one.")
-    if asked.setup_ipmi or asked.clear_hdd != "none":
-        raise Invalid("setup_ipmi and clear_hdd: not possible in a diagnosis yet.")
+    if asked.setup_ipmi:
+        raise Invalid("setup_ipmi: setting up a BMC is not possible yet.")
     _refuse_unbootable(server)
-    task = await engine.enqueue(session, DIAGNOSE, server, actor=actor, params=Diagnose())
+    params = Diagnose(clear=Clear(asked.clear_hdd))
+    task = await engine.enqueue(session, DIAGNOSE, server, actor=actor, params=params)
     return TaskAck(id=server.id, task=task.id)
+
+
+@router.post("/server/{id}/operation_clear_hdd")
+async def operation_clear_hdd(
+    id: ObjectId,
+    session: Session,
+    user: CurrentUser,
+    actor: CurrentActor,
+    engine: CurrentEngine,
+    body: ClearBody,
+) -> TaskAck:
+    """Wipe all disks of a server; `full` is proven by reading back, and what is not proven quarantines the server."""
+    server = await queries.by_id(session, id, visible_to=user)
+    refuse_protected(server, "wiping")
+    clear = Clear(body.clear_hdd)
+    if clear is Clear.NONE:
+        task = await engine.enqueue(session, CLEAR_NOTHING, server, actor=actor)
+        return TaskAck(id=server.id, task=task.id)
+    _refuse_unbootable(server)
+    task = await engine.enqueue(session, CLEAR_DISKS, server, actor=actor, params=ClearDisks(clear=clear))
+    return TaskAck(id=server.id, task=task.id)
+
+
+@router.get("/server/{id}/erasure", response_model=ListAnswer)
+async def list_erasures(id: ObjectId, session: Session, admin: Admin) -> Response:
+    """List the wipes of a server, the newest first, with what was done to each disk."""
+    server = await queries.by_id(session, id, visible_to=admin)
+    query = select(Erasure).where(Erasure.server_id == server.id).order_by(Erasure.id.desc())
+    rows = [erasure_row(erasure) for erasure in await session.scalars(query)]
+    return list_response(rows, len(rows), await last_notify(session))
+
+
+@router.get("/server/{id}/erasure/{erasure_id}", response_model=dict[str, Any])
+async def get_certificate(id: ObjectId, erasure_id: ObjectId, session: Session, admin: Admin) -> Response:
+    """Give the certificate of a proven full wipe; `rackhand certificate verify` checks it without this server."""
+    server = await queries.by_id(session, id, visible_to=admin)
+    erasure = await session.get(Erasure, erasure_id)
+    if erasure is None or erasure.server_id != server.id:
+        raise NotFound(f"Server {id} has no wipe {erasure_id}.")
+    if erasure.key_id is None:
+        raise Conflict(f"Wipe {erasure_id} has no certificate: only a full wipe that was proven has one.")
+    key = await session.get_one(SigningKey, erasure.key_id)
+    return json_response(certificates.certificate(erasure, key.public_key))
+
+
+@router.get("/certificate_key", response_model=ListAnswer)
+async def list_certificate_keys(session: Session, _viewer: CurrentUser) -> Response:
+    """List the public keys that certificates are signed with."""
+    keys = (await session.scalars(select(SigningKey).order_by(SigningKey.created_at))).all()
+    rows = [
+        {
+            "key": key.id,
+            "algorithm": certificates.ALGORITHM,
+            "public_key": key.public_key,
+            "created_at": wire_time(key.created_at),
+        }
+        for key in keys
+    ]
+    return list_response(rows, len(rows), await last_notify(session))

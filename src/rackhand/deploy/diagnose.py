@@ -1,27 +1,31 @@
 """Diagnosing a server: boot the agent, see what is in the machine and how fast it is, and leave it as it was found."""
 
-from datetime import timedelta
-
-from pydantic import BaseModel
-
 from rackhand.boot import agents
 from rackhand.deploy import steps
 from rackhand.deploy.service import note_failed_diagnosis, save_diagnosis
 from rackhand.deploy.steps import ask_agent
+from rackhand.deploy.wipe_disks import (
+    BMC_DEADLINE,
+    LONG,
+    ClearDisks,
+    quarantine_unwiped,
+    wipe_bound,
+    wipe_disks,
+)
 from rackhand.servers import queries
 from rackhand.servers.model import Server
-from rackhand.settings import Settings
 from rackhand.tasks.operation import Done, Operation, Step, StepContext, StepFailed, Wait
 
 
-class Diagnose(BaseModel):
-    """A diagnosis takes nothing, for now."""
+class Diagnose(ClearDisks):
+    """Whether the disks are wiped on the way."""
 
 
 async def note_failure(ctx: StepContext, server: Server) -> None:
-    """Keep a server whose diagnosis failed out of the stock."""
+    """Keep a server whose diagnosis failed out of the stock, and one whose disks were not wiped even more so."""
     async with ctx.tools.db.write() as session:
         await note_failed_diagnosis(session, server.id, ctx.task_id)
+    await quarantine_unwiped(ctx, server)
 
 
 async def take_inventory(ctx: StepContext, _server: Server) -> Done | Wait:
@@ -54,22 +58,13 @@ async def record_diagnosis(ctx: StepContext, server: Server) -> Done:
     return Done()
 
 
-def bound(_params: Diagnose, settings: Settings) -> timedelta:
-    """A diagnosis that takes longer is ended by force (api-facts 9)."""
-    return timedelta(minutes=settings.diagnosis_minutes)
-
-
-# The operation's bound ends what the deadlines of these steps do not: they are as long as a slow machine may take.
-LONG = timedelta(hours=6)
-BMC_DEADLINE = timedelta(minutes=5)
-
 DIAGNOSE = Operation(
     name="operation_diag",
     title="Diagnosis",
     subject_kind="server",
     load=queries.for_task,
     params=Diagnose,
-    bound=bound,
+    bound=wipe_bound,  # a diagnosis that takes longer is ended by force (api-facts 9)
     steps=(
         Step(steps.look_at_power, undo=note_failure),
         Step(steps.check_cables),
@@ -80,6 +75,7 @@ DIAGNOSE = Operation(
         Step(steps.await_agent, deadline=LONG),
         Step(take_inventory, deadline=LONG),
         Step(measure_speed, deadline=LONG),
+        Step(wipe_disks, deadline=LONG),
         Step(record_diagnosis, cancellable=False),
         Step(steps.release_boot, cancellable=False),
         Step(steps.shut_down, deadline=BMC_DEADLINE, cancellable=False),

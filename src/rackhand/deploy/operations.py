@@ -1,5 +1,6 @@
 """The operations of this slice."""
 
 from rackhand.deploy.diagnose import DIAGNOSE
+from rackhand.deploy.wipe_disks import CLEAR_DISKS, CLEAR_NOTHING
 
-OPERATIONS = (DIAGNOSE,)
+OPERATIONS = (DIAGNOSE, CLEAR_DISKS, CLEAR_NOTHING)

@@ -32,6 +32,7 @@ from rackhand.sim.faults import Fault, Faults
 from rackhand.sim.machine import Machine
 
 PAGE = 4096
+BLANK = bytes(PAGE)
 MODULE_GIB = 32
 HIDDEN_BYTES = 1 << 30
 KINDS: Final = {DiskKind.HDD: "HDD", DiskKind.SSD: "SSD", DiskKind.NVME: "NVMe"}
@@ -81,7 +82,8 @@ class Medium:
         start = offset - first * PAGE
         pages[start : start + len(data)] = data
         for number in range(first, last):
-            self._pages[number] = bytes(pages[(number - first) * PAGE :][:PAGE])
+            page = bytes(pages[(number - first) * PAGE :][:PAGE])
+            self._pages[number] = BLANK if page == BLANK else page
 
     def erase(self) -> None:
         """Be blank."""
@@ -94,7 +96,7 @@ class Medium:
         if page is not None:
             return page
         if self._is_blank:
-            return bytes(PAGE)
+            return BLANK
         seed = f"{self.config.serial} {number}".encode()
         return hashlib.blake2b(seed, digest_size=64).digest() * (PAGE // 64)
 
