@@ -12,6 +12,7 @@ from rackhand.hardware.ipmi import IpmiBmc, IpmiSettings
 from rackhand.hardware.pdu_snmp import PduSettings, SnmpPdu
 from rackhand.hardware.redfish import RedfishBmc, RedfishSettings
 from rackhand.hardware.snmp import SnmpSettings
+from rackhand.hardware.switch_cli import CliSettings, CliSwitch
 from rackhand.hardware.switch_snmp import SnmpSwitch
 
 
@@ -44,6 +45,7 @@ DRIVERS: Mapping[str, Driver[BmcDriver]] = {  # of BMCs
 }
 SWITCH_DRIVERS: Mapping[str, Driver[SwitchDriver]] = {
     "snmp": Driver(title="SNMP", port=161, connect=SnmpSwitch, settings=SnmpSettings),
+    "cli": Driver(title="Command line (SSH)", port=22, connect=CliSwitch, settings=CliSettings),
 }
 PDU_DRIVERS: Mapping[str, Driver[PduDriver]] = {
     "snmp": Driver(title="SNMP", port=161, connect=SnmpPdu, settings=PduSettings),

@@ -208,11 +208,11 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class SwitchInfo:
-    """What a switch says of itself: sysName, sysDescr, sysUpTime."""
+    """What a switch says of itself: sysName, sysDescr, sysUpTime; None where it does not tell the last."""
 
     name: str
     description: str
-    uptime_seconds: int
+    uptime_seconds: int | None
 
 
 class Switch(Protocol):
