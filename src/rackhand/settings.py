@@ -82,14 +82,11 @@ class Settings(BaseSettings):
         300.0, gt=0, description="Seconds that a booted agent may be silent before it is given up."
     )
     diagnosis_minutes: float = Field(
-        60.0, gt=0, description="Minutes after which a diagnosis is ended by force; a full wipe in it comes on top."
-    )
-    wipe_hours: float = Field(
-        24.0, gt=0, description="Hours that the disks of a server may take to be erased; then the wipe has failed."
+        60.0, gt=0, description="Minutes after which a diagnosis is ended by force; a wipe in it comes on top."
     )
     task_retention_days: int = Field(30, ge=1, description="Days that finished tasks are kept.")
     traffic_retention_days: int = Field(
-        400, ge=62, description="Days that traffic samples are kept; whole days older than 2 days are packed."
+        400, ge=62, description="Days that traffic samples are kept; those older than 45 days are packed."
     )
     energy_retention_days: int = Field(
         400, ge=62, description="Days that energy samples are kept; whole days older than 2 days are packed."

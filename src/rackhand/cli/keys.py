@@ -3,8 +3,11 @@
 from sqlalchemy import select
 
 from rackhand import vault as vaults
+from rackhand.boot.model import TaskSecret
+from rackhand.boot.task_secrets import PURPOSE as TASK_PURPOSE
 from rackhand.db import Database, utcnow
 from rackhand.http.idempotency import PURPOSE, IdempotencyKey
+from rackhand.power.model import Pdu
 from rackhand.servers.access import purpose_of
 from rackhand.servers.bmc import PASSWORD_PURPOSE
 from rackhand.servers.model import BmcAccess
@@ -40,13 +43,16 @@ async def rotate(settings: Settings) -> None:
                 ring.open(access.password, purpose=PASSWORD_PURPOSE), purpose=PASSWORD_PURPOSE
             )
             resealed += 1
-        for model in (Switch,):
+        for model in (Switch, Pdu):
             for device in await session.scalars(select(model).where(model.credentials != "")):
                 purpose = purpose_of(device)
                 device.credentials = ring.seal(
                     ring.open(device.credentials, purpose=purpose), purpose=purpose
                 )
                 resealed += 1
+        for kept in await session.scalars(select(TaskSecret)):
+            kept.sealed = ring.seal(ring.open(kept.sealed, purpose=TASK_PURPOSE), purpose=TASK_PURPOSE)
+            resealed += 1
         for stored in await session.scalars(select(IdempotencyKey).where(IdempotencyKey.sealed_body != "")):
             stored.sealed_body = ring.seal(ring.open(stored.sealed_body, purpose=PURPOSE), purpose=PURPOSE)
             resealed += 1

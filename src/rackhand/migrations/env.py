@@ -4,10 +4,10 @@ from alembic import context
 
 from rackhand.boot import model as _boot  # noqa: F401  # rows register themselves
 from rackhand.db import Base
-from rackhand.deploy import model as _deploy  # noqa: F401
 from rackhand.events import model as _events  # noqa: F401
 from rackhand.http import idempotency as _idempotency  # noqa: F401
 from rackhand.ipam import model as _ipam  # noqa: F401
+from rackhand.power import model as _power  # noqa: F401
 from rackhand.servers import model as _servers  # noqa: F401
 from rackhand.switches import model as _switches  # noqa: F401
 from rackhand.tasks import lease as _lease  # noqa: F401

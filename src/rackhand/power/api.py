@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from rackhand.errors import Conflict
 from rackhand.hardware.interfaces import PowerState
@@ -11,6 +12,7 @@ from rackhand.http.transaction import Session, TransactionRoute
 from rackhand.http.wire import Body, ObjectId, TaskAck, json_response, wire_time
 from rackhand.power.operations import POWER_OFF, POWER_ON, POWER_RESET, SOFT_OFF_SECONDS, PowerOff
 from rackhand.power.poller import Poller
+from rackhand.power.queries import outlets_of_server
 from rackhand.power.service import refuse_wrong_state
 from rackhand.servers import queries
 from rackhand.servers.model import Server
@@ -36,10 +38,13 @@ async def _poller(request: Request) -> Poller | None:
 CurrentPoller = Annotated[Poller | None, Depends(_poller)]
 
 
-def _accept(server: Server, wanted: PowerState, poller: Poller | None) -> None:
-    """Refuse what the last reading forbids, and have it read again."""
-    if server.bmc is None:
-        raise Conflict(f"Server {server.id} has no BMC access. Add one: POST server/{server.id}/bmc.")
+async def _accept(session: AsyncSession, server: Server, wanted: PowerState, poller: Poller | None) -> None:
+    """Refuse what nothing can switch and what the last reading forbids, and have it read again."""
+    if server.bmc is None and not await outlets_of_server(session, server.id):
+        raise Conflict(
+            f"Server {server.id} has no BMC access and no outlet. Add one: POST server/{server.id}/bmc,"
+            f" or POST server/{server.id}/pdu_connection."
+        )
     try:
         refuse_wrong_state(server, wanted)
     except Conflict:
@@ -60,7 +65,7 @@ async def power_on(
 ) -> TaskAck:
     """Switch a server on that is off or unknown."""
     server = await queries.by_id(session, id, visible_to=user)
-    _accept(server, PowerState.ON, poller)
+    await _accept(session, server, PowerState.ON, poller)
     task = await engine.enqueue(session, POWER_ON, server, actor=actor)
     return TaskAck(id=server.id, task=task.id)
 
@@ -78,7 +83,7 @@ async def power_off(
     """Switch a server off that is on: at once, or softly first."""
     server = await queries.by_id(session, id, visible_to=user)
     refuse_protected(server, "power off")
-    _accept(server, PowerState.OFF, poller)
+    await _accept(session, server, PowerState.OFF, poller)
     params = PowerOff.model_validate((body or PowerBody()).model_dump())
     task = await engine.enqueue(session, POWER_OFF, server, actor=actor, params=params)
     return TaskAck(id=server.id, task=task.id)
@@ -96,7 +101,7 @@ async def power_reset(
     """Switch a server off and on again; one that is off is switched on."""
     server = await queries.by_id(session, id, visible_to=user)
     refuse_protected(server, "reset")
-    _accept(server, PowerState.UNKNOWN, None)
+    await _accept(session, server, PowerState.UNKNOWN, None)
     params = PowerOff.model_validate((body or PowerBody()).model_dump())
     task = await engine.enqueue(session, POWER_RESET, server, actor=actor, params=params)
     return TaskAck(id=server.id, task=task.id)
@@ -106,7 +111,7 @@ async def power_reset(
 async def get_power(id: ObjectId, session: Session, user: CurrentUser, poller: CurrentPoller) -> Response:
     """Show the last reading of the power state and have it read again now."""
     server = await queries.by_id(session, id, visible_to=user)
-    if poller is not None and server.bmc is not None:
+    if poller is not None:
         poller.read_soon(server.id)
     return json_response(
         {

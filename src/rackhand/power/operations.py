@@ -2,6 +2,9 @@
 
 A reset is off, seen, then on, seen: a reset button leaves nothing that could be seen, and after a crash nobody
 could tell whether it was pressed.
+
+The BMC is preferred (api-facts 9). A server without mains gets them first. Where there is no BMC, or it does not answer
+for `bmc_patience`, the outlets are used; each step says which way it took.
 """
 
 from datetime import timedelta
@@ -9,13 +12,23 @@ from datetime import timedelta
 from pydantic import BaseModel, Field
 
 from rackhand.db import utcnow
-from rackhand.hardware.errors import Refused, Unsupported
+from rackhand.hardware.errors import Refused, Retryable, Unsupported
 from rackhand.hardware.interfaces import Bmc, PowerAction, PowerState
+from rackhand.power.mains import (
+    are_seen_off,
+    await_bmc,
+    enable_outlets,
+    is_given_up,
+    note_answer,
+    outlets_of,
+    switch_off_outlets,
+)
+from rackhand.power.outlets import OUTLET_DEADLINE, OUTLET_OPERATIONS, put_outlets_back
 from rackhand.power.service import save_state
 from rackhand.servers import queries
 from rackhand.servers.bmc import open_server_bmc
 from rackhand.servers.model import Server
-from rackhand.tasks.operation import Done, Operation, Step, StepContext, Wait
+from rackhand.tasks.operation import Done, Operation, Step, StepContext, StepFailed, Wait
 
 LOOK_EVERY = timedelta(seconds=1)
 # A BMC that took a command and shows nothing for so long is asked again; the command does nothing where it worked.
@@ -33,6 +46,7 @@ class PowerOff(BaseModel):
 async def _look(ctx: StepContext, server: Server, bmc: Bmc) -> PowerState:
     at = utcnow()
     state = await bmc.power_state()
+    note_answer(ctx)
     async with ctx.tools.db.write() as session:
         await save_state(session, server.id, state, at)
     return state
@@ -62,6 +76,17 @@ async def ask_system_to_shut_down(ctx: StepContext, server: Server) -> Done | Wa
     params = PowerOff.model_validate(ctx.params.model_dump())
     if not params.soft:
         return Done("not asked for")
+    if server.bmc is None and await outlets_of(ctx, server):
+        return Done("there is no BMC to ask")
+    try:
+        return await _ask_once(ctx, server, params)
+    except Retryable as error:
+        if not await outlets_of(ctx, server) or not is_given_up(ctx):
+            raise
+        return Done(f"the BMC cannot ask: {error}")
+
+
+async def _ask_once(ctx: StepContext, server: Server, params: PowerOff) -> Done | Wait:
     asked_at = ctx.memo.get("soft_off_at")
     async with open_server_bmc(ctx.tools, server) as bmc:
         if await _look(ctx, server, bmc) is PowerState.OFF:
@@ -78,23 +103,58 @@ async def ask_system_to_shut_down(ctx: StepContext, server: Server) -> Done | Wa
 
 
 async def switch_off_chassis(ctx: StepContext, server: Server) -> Done | Wait:
-    """Have the chassis off, by force where it is on."""
-    return await switch_chassis(ctx, server, PowerAction.OFF, PowerState.OFF)
+    """Have the chassis off, by force where it is on; a BMC that does not answer is given up when there are outlets."""
+    outlets = await outlets_of(ctx, server)
+    if server.bmc is None and outlets:
+        return Done("there is no BMC: the outlets are used")
+    try:
+        return await switch_chassis(ctx, server, PowerAction.OFF, PowerState.OFF)
+    except Retryable:
+        if not outlets:
+            raise
+        if await are_seen_off(ctx, outlets):
+            return Done("it has no mains: its outlets are off")
+        if not is_given_up(ctx):
+            raise
+    ctx.memo["bmc_silent"] = True
+    return Done(f"no answer of the BMC for {ctx.tools.settings.bmc_patience:g} s: the outlets are used")
 
 
 async def switch_on_chassis(ctx: StepContext, server: Server) -> Done | Wait:
-    """Have the chassis on."""
-    return await switch_chassis(ctx, server, PowerAction.ON, PowerState.ON)
+    """Have the chassis on. Mains are there: a BMC that is silent all the same leaves nothing to switch."""
+    if server.bmc is None and await outlets_of(ctx, server):
+        return Done("there is no BMC: it has mains")
+    if ctx.memo.get("bmc_dead"):
+        return Done("it has mains; whether it runs is not known, for the BMC does not answer")
+    try:
+        return await switch_chassis(ctx, server, PowerAction.ON, PowerState.ON)
+    except Retryable as error:
+        if not await outlets_of(ctx, server) or not is_given_up(ctx):
+            raise
+        raise StepFailed(
+            f"The BMC does not answer, and the server has mains, so it may run: {error}"
+            " A reset switches its outlets off and on."
+        ) from error
 
 
 BMC_DEADLINE = timedelta(seconds=90)
 
+_SWITCH_OFF = (
+    Step(ask_system_to_shut_down, deadline=timedelta(minutes=35)),
+    Step(switch_off_chassis, deadline=BMC_DEADLINE),
+    Step(switch_off_outlets, undo=put_outlets_back, deadline=OUTLET_DEADLINE),
+)
+_SWITCH_ON = (
+    Step(enable_outlets, undo=put_outlets_back, deadline=OUTLET_DEADLINE),
+    Step(await_bmc, deadline=timedelta(hours=1)),
+    Step(switch_on_chassis, deadline=BMC_DEADLINE),
+)
 POWER_ON = Operation(
     name="power_on",
     title="Power on",
     subject_kind="server",
     load=queries.for_task,
-    steps=(Step(switch_on_chassis, deadline=BMC_DEADLINE),),
+    steps=_SWITCH_ON,
 )
 POWER_OFF = Operation(
     name="power_off",
@@ -102,10 +162,7 @@ POWER_OFF = Operation(
     subject_kind="server",
     load=queries.for_task,
     params=PowerOff,
-    steps=(
-        Step(ask_system_to_shut_down, deadline=timedelta(minutes=35)),
-        Step(switch_off_chassis, deadline=BMC_DEADLINE),
-    ),
+    steps=_SWITCH_OFF,
 )
 POWER_RESET = Operation(
     name="power_reset",
@@ -113,10 +170,6 @@ POWER_RESET = Operation(
     subject_kind="server",
     load=queries.for_task,
     params=PowerOff,
-    steps=(
-        Step(ask_system_to_shut_down, deadline=timedelta(minutes=35)),
-        Step(switch_off_chassis, deadline=BMC_DEADLINE),
-        Step(switch_on_chassis, deadline=BMC_DEADLINE),
-    ),
+    steps=(*_SWITCH_OFF, *_SWITCH_ON),
 )
-OPERATIONS = (POWER_ON, POWER_OFF, POWER_RESET)
+OPERATIONS = (POWER_ON, POWER_OFF, POWER_RESET, *OUTLET_OPERATIONS)

@@ -1,4 +1,4 @@
-"""Reads the power state of every BMC again and again, spread over the interval, in batches.
+"""Reads the power state of every BMC again and again, spread over the interval, in batches; and the PDUs.
 
 A plain loop, no workflow: a reading that is lost is read again. One process per location holds the lease.
 """
@@ -13,6 +13,7 @@ from rackhand.db import utcnow
 from rackhand.hardware.errors import AuthFailed, HardwareError
 from rackhand.hardware.interfaces import Endpoint
 from rackhand.hardware.sweep import power_states
+from rackhand.power.pdu_sweep import PduSweep
 from rackhand.power.service import Observation, save_observations
 from rackhand.servers.bmc import endpoint_of
 from rackhand.servers.model import BmcAccess, Server
@@ -27,7 +28,7 @@ SOON_SECONDS = 0.2
 
 
 class Poller:
-    """Sweeps a location, or all; `read_soon` puts servers first."""
+    """Sweeps a location, or all; `read_soon` puts servers first, their outlets before their BMCs."""
 
     def __init__(self, tools: Tools, *, holder: str, location_id: int | None = None) -> None:
         self._tools = tools
@@ -35,6 +36,7 @@ class Poller:
         self._location_id = location_id
         self._soon: set[int] = set()
         self._asked = asyncio.Event()
+        self.pdus = PduSweep(tools, holder=holder, read_soon=self.read_soon, location_id=location_id)
 
     def read_soon(self, server_id: int) -> None:
         """Have a server read in a moment, out of turn."""
@@ -43,7 +45,7 @@ class Poller:
 
     async def run(self) -> None:
         """Sweep until cancelled; the first round reads everything at once."""
-        await asyncio.gather(self._run_rounds(), self._run_asked())
+        await asyncio.gather(self._run_rounds(), self._run_asked(), self.pdus.run())
 
     async def _run_rounds(self) -> None:
         pause = self._tools.settings.poll_interval / SLICES
@@ -68,6 +70,7 @@ class Poller:
             await asyncio.sleep(SOON_SECONDS)
             asked, self._soon = self._soon, set()
             try:
+                await self.pdus.sweep(server_ids=sorted(asked))
                 await self.sweep(server_ids=sorted(asked))
             except Exception:
                 log.exception("power reading failed")

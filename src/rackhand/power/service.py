@@ -1,6 +1,10 @@
-"""Writing down what was seen of the power of servers."""
+"""Writing down what was seen of the power of servers.
 
-from collections.abc import Mapping
+`Server.power_state` is what is shown (api-facts 9): off when every outlet of the server is known to be off, else what
+its BMC says; without a BMC, what its outlets say.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,7 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from rackhand.errors import Conflict
 from rackhand.events.service import SYSTEM, Subject, record
 from rackhand.hardware.interfaces import PowerState
+from rackhand.power.queries import mains_of
 from rackhand.servers.model import BmcAccess, Server
+from rackhand.servers.queries import id_in
 from rackhand.servers.service import SUBJECT
 
 
@@ -28,7 +34,7 @@ async def save_observations(session: AsyncSession, seen: Mapping[int, Observatio
     """Write readings by server id, in a fixed number of statements; an older one never replaces a newer one.
 
     Gives the number of servers whose state changed; each change is an event. An unreachable BMC makes the state
-    unknown, with the time since when; the last good reading keeps its time.
+    unknown, with the time since when, unless it has no mains; the last good reading keeps its time.
     """
     if not seen:
         return 0
@@ -41,29 +47,32 @@ async def save_observations(session: AsyncSession, seen: Mapping[int, Observatio
         Server.power_error_at,
     )
     before = (await session.execute(select(*columns).where(Server.id.in_(seen)))).all()
+    mains = await mains_of(session, list(seen))
     good, bad, refused, changed = [], [], [], 0
     for server in before:
         found = seen[server.id]
         if server.power_state_at is not None and server.power_state_at > found.at:
             continue
+        is_dead = mains.get(server.id) is PowerState.OFF
+        state = PowerState.OFF if is_dead else found.state
         if found.problem is None:
-            good.append({"id": server.id, "power_state": found.state, "power_state_at": found.at,
+            good.append({"id": server.id, "power_state": state, "power_state_at": found.at,
                          "power_error": None, "power_error_at": None})  # fmt: skip
         else:
             since = server.power_error_at or found.at
-            bad.append({"id": server.id, "power_state": PowerState.UNKNOWN, "power_error": found.problem[:500],
+            bad.append({"id": server.id, "power_state": state, "power_error": found.problem[:500],
                         "power_error_at": since})  # fmt: skip
             if found.login_refused:
                 refused.append(server.id)
-        if server.power_state != found.state:
+        if server.power_state != state:
             changed += 1
             words = (
-                f"Server {server.name} is {found.state}."
-                if found.problem is None
+                f"Server {server.name} is {state}."
+                if found.problem is None or is_dead
                 else f"The BMC of {server.name} cannot be read: {found.problem}"
             )
             subject = Subject(SUBJECT, server.id, server.name, server.owner_id)
-            change = {"from": server.power_state, "to": found.state}
+            change = {"from": server.power_state, "to": state}
             record(session, "server.power_seen", words, subject=subject, actor=SYSTEM, data=change)
     for rows in (good, bad):
         if rows:
@@ -75,6 +84,37 @@ async def save_observations(session: AsyncSession, seen: Mapping[int, Observatio
             .values(refused_at=max(seen[each].at for each in refused), refusal=seen[refused[0]].problem)
         )
     return changed
+
+
+async def settle_mains(
+    session: AsyncSession, server_ids: Sequence[int], at: datetime, *, tells: bool
+) -> None:
+    """Make the shown state of servers follow their outlets, of which something was written down at *at*.
+
+    What a BMC says stands, except for a server without mains. *tells* adds an event for each change; an operation's
+    task tells its story itself.
+    """
+    mains = await mains_of(session, server_ids)
+    columns = (Server.id, Server.name, Server.owner_id, Server.power_state, Server.power_state_at)
+    query = (
+        select(*columns, BmcAccess.id.label("bmc_id"))
+        .outerjoin(BmcAccess, BmcAccess.server_id == Server.id)
+        .where(id_in(session, Server.id, server_ids))
+    )
+    rows = []
+    for server in await session.execute(query):
+        state = mains.get(server.id, PowerState.UNKNOWN)
+        if server.bmc_id is not None and state is not PowerState.OFF:
+            continue
+        seen_at = server.power_state_at if state is PowerState.UNKNOWN else at
+        rows.append({"id": server.id, "power_state": state, "power_state_at": seen_at})
+        if tells and server.power_state != state:
+            subject = Subject(SUBJECT, server.id, server.name, server.owner_id)
+            change = {"from": server.power_state, "to": state}
+            words = f"Server {server.name} is {state}, by its outlets."
+            record(session, "server.power_seen", words, subject=subject, actor=SYSTEM, data=change)
+    if rows:
+        await session.execute(update(Server), rows)
 
 
 async def save_state(session: AsyncSession, server_id: int, state: PowerState, at: datetime) -> None:
