@@ -68,7 +68,8 @@ class Settings(BaseSettings):
         " empty: none.",
     )
     boot_url: str = Field(
-        "", description="How machines reach `boot_listen`, as a URL; empty: under the address that they asked."
+        "",
+        description="How machines reach `boot_listen`, as a URL; empty: under the address that they asked.",
     )
     boot_transfers: int = Field(
         64, ge=1, description="Kernels, ramdisks and images that are sent at once; others wait."
@@ -82,11 +83,41 @@ class Settings(BaseSettings):
         300.0, gt=0, description="Seconds that a booted agent may be silent before it is given up."
     )
     diagnosis_minutes: float = Field(
-        60.0, gt=0, description="Minutes after which a diagnosis is ended by force; a wipe in it comes on top."
+        60.0,
+        gt=0,
+        description="Minutes after which a diagnosis is ended by force; a full wipe in it comes on top.",
+    )
+    wipe_hours: float = Field(
+        24.0,
+        gt=0,
+        description="Hours that the disks of a server may take to be erased; then the wipe has failed.",
+    )
+    first_boot_url: str = Field(
+        "",
+        description="How installed servers reach `boot_listen` from their own network, to say that they run; empty:"
+        " as in the provisioning network.",
+    )
+    first_boot_patience: float = Field(
+        1200.0,
+        gt=0,
+        description="Seconds from power on until an installed server must report; then the next way is tried.",
+    )
+    rescue_hours: float = Field(
+        24.0,
+        gt=0,
+        le=720,
+        description="Hours after which a server in rescue restarts from its disk by itself.",
+    )
+    resolvers: Annotated[list[str], NoDecode] = Field(
+        default_factory=list, description="DNS servers of installed systems, separated by commas."
+    )
+    image_keys: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="Public keys of minisign, separated by commas; when there is one, every image must be signed.",
     )
     task_retention_days: int = Field(30, ge=1, description="Days that finished tasks are kept.")
     traffic_retention_days: int = Field(
-        400, ge=62, description="Days that traffic samples are kept; those older than 45 days are packed."
+        400, ge=62, description="Days that traffic samples are kept; whole days older than 2 days are packed."
     )
     energy_retention_days: int = Field(
         400, ge=62, description="Days that energy samples are kept; whole days older than 2 days are packed."
@@ -108,9 +139,9 @@ class Settings(BaseSettings):
         """Arguments first, then the environment, then the file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "resolvers", "image_keys", mode="before")
     @classmethod
-    def split_origins(cls, value: object) -> object:
+    def split_list(cls, value: object) -> object:
         """Read a list that is separated by commas."""
         return (
             [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

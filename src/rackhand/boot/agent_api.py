@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field, StringConstraints
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rackhand.boot import agents
+from rackhand.boot import agents, task_secrets
 from rackhand.boot.services import BootServices, CurrentBoot
 from rackhand.db import utcnow
 from rackhand.errors import Unauthenticated
@@ -97,6 +97,7 @@ async def hello(request: Request, boot: CurrentBoot, body: HelloBody) -> Respons
         uuid=body.uuid,
         boot_mode=body.boot_mode,
         address=address,
+        url=str(request.base_url).rstrip("/"),
     )
     async with boot.db.write() as session:
         reservation, token = await agents.greet(session, body.nonce, greeting)
@@ -116,8 +117,11 @@ async def next_command(boot: CurrentBoot, token: Token, body: NextBody) -> Respo
             found = await agents.next_command(session, agent)
             if found.has_lost:
                 await _wake(boot, session, agent.task_id, "command")
-        if (command := found.command) is not None:
-            return json_response({"command": {"id": command.id, "kind": command.kind, "args": command.args}})
+            command = found.command
+            if command is not None:
+                args = await task_secrets.fill_in(session, boot.vault, command.task_id, command.args)
+        if command is not None:
+            return json_response({"command": {"id": command.id, "kind": command.kind, "args": args}})
         left = end - asyncio.get_running_loop().time()
         if left <= 0 or boot.stopping.is_set() or not await boot.board.wait(agent.task_id, left):
             return json_response({"command": None})

@@ -29,7 +29,7 @@ OPEN = (CommandState.QUEUED, CommandState.RUNNING)
 
 @dataclass(frozen=True)
 class Greeting:
-    """What an agent says of itself; *macs* in lower case with colons."""
+    """What an agent says of itself; *macs* in lower case with colons, *url* is how it reached this manager."""
 
     boot_id: str
     macs: tuple[str, ...]
@@ -37,6 +37,7 @@ class Greeting:
     uuid: str
     boot_mode: str
     address: str
+    url: str = ""
 
 
 async def greet(session: AsyncSession, nonce: str, greeting: Greeting) -> tuple[BootReservation, str]:
@@ -68,6 +69,7 @@ async def greet(session: AsyncSession, nonce: str, greeting: Greeting) -> tuple[
                 "serial": greeting.serial,
                 "uuid": greeting.uuid,
                 "boot_mode": greeting.boot_mode,
+                "url": greeting.url,
             },
             address=greeting.address,
             log_tail="",

@@ -5,23 +5,25 @@ import contextlib
 import re
 import socket
 from collections.abc import AsyncIterator, Iterator
+from urllib.parse import parse_qsl
 
 import structlog
 import uvicorn
 from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.responses import PlainTextResponse
 
-from rackhand.boot import agent_api, ipxe, reservations
+from rackhand.boot import agent_api, first_boot, ipxe, reservations
 from rackhand.boot.board import CommandBoard
 from rackhand.boot.files import BootFiles
 from rackhand.boot.services import BootServices, CurrentBoot
 from rackhand.db import Database, utcnow
-from rackhand.errors import Invalid
+from rackhand.errors import Invalid, NotFound
 from rackhand.http import edge, errors
 from rackhand.http.protocol import RackhandHttpProtocol
 from rackhand.settings import Settings
 from rackhand.tasks.engine import Engine
 from rackhand.tasks.model import Task
+from rackhand.vault import Vault
 
 log = structlog.get_logger()
 router = APIRouter(prefix="/boot")
@@ -30,6 +32,7 @@ BODY_LIMIT = 8 * 1024 * 1024  # the inventory of a machine with hundreds of disk
 MAC = re.compile(r"[0-9a-f]{12}")
 PLATFORMS = {"efi", "pcbios"}
 MAX_WORD = 255
+MAX_FORM_FIELDS = 64
 
 
 @router.get("/ipxe")
@@ -87,6 +90,25 @@ async def file(boot: CurrentBoot, name: str) -> Response:
     return boot.files.respond(name)
 
 
+@router.post("/first_boot/{nonce}")
+async def installed_system_started(request: Request, boot: CurrentBoot, nonce: str) -> Response:
+    """Hear an installed system say that it runs; the body is a form, as cloud-init's `phone_home` sends it."""
+    try:
+        form = parse_qsl((await request.body()).decode(errors="replace"), max_num_fields=MAX_FORM_FIELDS)
+    except ValueError as error:
+        raise Invalid(f"The form has more than {MAX_FORM_FIELDS} fields.") from error
+    address = request.client.host if request.client else ""
+    async with boot.db.write() as session:
+        found = await first_boot.note(session, nonce[:MAX_WORD], address=address, values=dict(form))
+        if found is None:
+            raise NotFound("Nobody waits for this system, or not any more.")
+        task = await session.get(Task, found.task_id)
+        if task is not None:
+            await boot.engine.signal(session, task, "first_boot", utcnow().isoformat())
+        log.info("installed system started", task=found.task_id, address=address)
+    return Response(status_code=204)
+
+
 def create_boot_app(services: BootServices) -> FastAPI:
     """Build the application over open services."""
     app = FastAPI(
@@ -113,7 +135,7 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def boot_listener(
-    settings: Settings, db: Database, engine: Engine, stopping: asyncio.Event
+    settings: Settings, db: Database, vault: Vault, engine: Engine, stopping: asyncio.Event
 ) -> AsyncIterator[str | None]:
     """Serve until the block ends; gives the address as a URL, None when `boot_listen` is empty.
 
@@ -126,7 +148,7 @@ async def boot_listener(
     listening = _bind(host.strip("[]") or "127.0.0.1", int(port))
     board = CommandBoard(db)
     files = BootFiles(settings.data / "boot", transfers=settings.boot_transfers)
-    app = create_boot_app(BootServices(settings, db, engine, board, files, stopping))
+    app = create_boot_app(BootServices(settings, db, vault, engine, board, files, stopping))
     config = uvicorn.Config(
         app,
         http=RackhandHttpProtocol,

@@ -104,3 +104,36 @@ class DiscoveredMachine(Base):
     times: Mapped[int] = mapped_column(default=1)
     first_seen_at: Mapped[datetime]
     last_seen_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class TaskSecret(Base):
+    """What a task must not say aloud (a password's hash, a customer's scripts), as one sealed JSON object by name.
+
+    A command names in its `secrets` what of it goes to the agent. The row goes when the task is over.
+    """
+
+    __tablename__ = "task_secret"
+
+    task_id: Mapped[int] = mapped_column(
+        ForeignKey("task.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    sealed: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class FirstBoot(Base):
+    """The proof of an installation: the installed system says the nonce that it was given, once, from its first boot.
+
+    It counts while the task is active; `report` is what the system told of itself, such as its SSH host keys.
+    """
+
+    __tablename__ = "first_boot"
+
+    task_id: Mapped[int] = mapped_column(
+        ForeignKey("task.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    nonce_hash: Mapped[bytes] = mapped_column(unique=True)
+    reported_at: Mapped[datetime | None]
+    address: Mapped[str] = mapped_column(default="")
+    report: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[datetime]

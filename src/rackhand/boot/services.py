@@ -11,6 +11,7 @@ from rackhand.boot.files import BootFiles
 from rackhand.db import Database
 from rackhand.settings import Settings
 from rackhand.tasks.engine import Engine
+from rackhand.vault import Vault
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class BootServices:
 
     settings: Settings
     db: Database
+    vault: Vault
     engine: Engine
     board: CommandBoard
     files: BootFiles

@@ -4,6 +4,8 @@ from alembic import context
 
 from rackhand.boot import model as _boot  # noqa: F401  # rows register themselves
 from rackhand.db import Base
+from rackhand.deploy import model as _deploy  # noqa: F401
+from rackhand.deploy import os_model as _systems  # noqa: F401
 from rackhand.events import model as _events  # noqa: F401
 from rackhand.http import idempotency as _idempotency  # noqa: F401
 from rackhand.ipam import model as _ipam  # noqa: F401
