@@ -1,19 +1,28 @@
-"""Power states of many BMCs: one process for many IPMI BMCs, concurrent requests for the rest."""
+"""One question to many devices at once: power states of BMCs, whatever switches can tell.
+
+Many IPMI BMCs are asked by one process, all others by concurrent requests.
+"""
 
 import asyncio
 import ipaddress
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 from rackhand.hardware import ipmi
-from rackhand.hardware.connect import open_bmc
+from rackhand.hardware.connect import open_bmc, open_switch
 from rackhand.hardware.door import Doors
 from rackhand.hardware.errors import AuthFailed, HardwareError, Timeout
-from rackhand.hardware.interfaces import Endpoint, PowerState
+from rackhand.hardware.interfaces import CounterReading, Endpoint, PowerState, Switch
+
+Key = TypeVar("Key")
+Answer = TypeVar("Answer")
 
 TOGETHER = 128  # fewer than the slots of `Doors`, so that an operator's click never waits for a sweep
 HOSTS_PER_PROCESS = 200
 PATIENCE_SECONDS = 15.0  # for one BMC, waiting for its door included
+SWITCHES_TOGETHER = 256  # each is one socket; all dead ones of a location cost one timeout together
+SWITCH_SECONDS = 60.0  # for one switch, waiting for its door included
 
 Found = dict[int, PowerState | HardwareError]
 Asked = tuple[int, Endpoint]
@@ -33,6 +42,36 @@ async def power_states(doors: Doors, endpoints: Mapping[int, Endpoint]) -> Found
             tasks.create_task(_ask_group(doors, group, found, together, tasks))
         for number, endpoint in single:
             tasks.create_task(_ask_one(doors, number, endpoint, found, together))
+    return found
+
+
+async def counters(
+    doors: Doors, endpoints: Mapping[Key, Endpoint]
+) -> dict[Key, CounterReading | HardwareError]:
+    """Read the octet counters of every switch; what goes wrong with one is its value and touches no other."""
+    return await ask_switches(doors, endpoints, lambda switch: switch.counters())
+
+
+async def ask_switches(
+    doors: Doors, endpoints: Mapping[Key, Endpoint], question: Callable[[Switch], Awaitable[Answer]]
+) -> dict[Key, Answer | HardwareError]:
+    """Ask every switch, each in one conversation; what goes wrong with one is its value and touches no other."""
+    found: dict[Key, Answer | HardwareError] = {}
+    together = asyncio.Semaphore(SWITCHES_TOGETHER)
+
+    async def ask(key: Key, endpoint: Endpoint) -> None:
+        async with together:
+            try:
+                async with asyncio.timeout(SWITCH_SECONDS), open_switch(doors, endpoint) as switch:
+                    found[key] = await question(switch)
+            except HardwareError as error:
+                found[key] = error
+            except TimeoutError:
+                found[key] = Timeout(f"The switch at {endpoint.address} did not answer within the sweep.")
+
+    async with asyncio.TaskGroup() as tasks:
+        for key, endpoint in endpoints.items():
+            tasks.create_task(ask(key, endpoint))
     return found
 
 
