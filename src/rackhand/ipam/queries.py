@@ -250,6 +250,13 @@ async def network_counters(session: AsyncSession, networks: Sequence[Network]) -
     return counters
 
 
+async def free_spans_of(session: AsyncSession, network: Network) -> list[Span]:
+    """What a network itself can hand out now, in order."""
+    query = select(FreeSpan.first, FreeSpan.last).where(FreeSpan.network_id == network.id)
+    found = await session.execute(query.order_by(FreeSpan.last))
+    return [allocation.span_between(first, last) for first, last in found]
+
+
 async def network_by_id(session: AsyncSession, network_id: int) -> Network:
     """One network."""
     network = await session.get(Network, network_id)

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rackhand.http.edge import API_PATH
-from rackhand.web import overview, racks, servers, signin, tasks
+from rackhand.web import networks, overview, racks, servers, signin, tasks
 from rackhand.web.assets import serve_asset
 from rackhand.web.page import ConsoleServices
 from rackhand.web.routing import answer_unknown
@@ -54,6 +54,7 @@ ROUTES: Sequence[BaseRoute] = (
     *servers.ROUTES,
     *tasks.ROUTES,
     *racks.ROUTES,
+    *networks.ROUTES,
 )
 
 

@@ -11,6 +11,8 @@ from rackhand.events import queries as events
 from rackhand.hardware.drivers import DRIVERS, setting_fields
 from rackhand.http.lists import ListParams
 from rackhand.http.wire import TaskAck
+from rackhand.ipam import api as ipam_api
+from rackhand.ipam import schemas as ipam_schemas
 from rackhand.power import api as power_api
 from rackhand.servers import api as servers_api
 from rackhand.servers import queries, schemas
@@ -363,12 +365,27 @@ async def set_nics(page: Page, id: int) -> Response:
     return page.go(f"/servers/{id}#network", "added")
 
 
+async def add_address(page: Page, id: int) -> Response:
+    """Give the server an address: a certain one, or the next free one."""
+    body = ipam_schemas.AllocateBody.model_validate(page.given("family", "ip_name"))
+    await ipam_api.allocate_address(
+        id=id,
+        session=page.session,
+        viewer=page.user,
+        actor=page.actor,
+        engine=page.services.engine,
+        body=body,
+    )
+    return page.go(f"/servers/{id}#network", "started")
+
+
 ROUTES = (
     show("/servers", show_servers, SIGNED_IN),
     show("/servers/{id:int}", show_server, SIGNED_IN),
     show("/servers/{id:int}/state", show_state, SIGNED_IN),
     change("/servers/{id:int}/power", switch_power, show_server, SIGNED_IN),
     change("/servers/{id:int}/notes", set_notes, show_server, SIGNED_IN),
+    change("/servers/{id:int}/addresses", add_address, show_server, SIGNED_IN),
     change("/servers/{id:int}/owner", set_owner, show_server),
     change("/servers/{id:int}/set-state", set_state, show_server),
     show("/servers/{id:int}/edit", show_edit),

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -81,9 +80,3 @@ def badge(word: str, kind: str) -> Markup:
     return Markup('<span class="badge bg-{}-lt">{} {}</span>').format(
         found.colour, icon(found.icon), texts.gettext(found.text)
     )
-
-
-def badge_text(word: str, kind: str) -> Any:
-    """The words of a state."""
-    found = BADGES[kind].get(word)
-    return texts.gettext(found.text) if found else word

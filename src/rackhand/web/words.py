@@ -106,3 +106,9 @@ def step_title(name: str) -> str:
 
 def _spoken(name: str) -> str:
     return name.replace("_", " ").strip().capitalize()
+
+
+def badge_text(word: str, kind: str) -> str:
+    """The words of a state."""
+    found = BADGES[kind].get(word)
+    return gettext(found.text) if found else word
