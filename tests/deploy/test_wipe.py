@@ -5,7 +5,7 @@ import json
 import pytest
 
 from rackhand.deploy import certificates
-from rackhand.sim.host import Medium
+from rackhand.sim.medium import Medium
 from tests.conftest import Api
 from tests.deploy.conftest import Deploying
 

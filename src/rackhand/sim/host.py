@@ -4,7 +4,6 @@ The agent runs in a thread; everything it does to the machine happens on the rac
 written to them, sparsely, for as long as the rack runs.
 """
 
-import hashlib
 import threading
 import uuid
 from collections.abc import Callable
@@ -26,13 +25,12 @@ from rackhand.agent.host import (
     PciDevice,
     Smart,
 )
-from rackhand.sim.config import BootMode, DiskConfig, DiskKind
+from rackhand.sim.config import BootMode, DiskKind
 from rackhand.sim.events import Action, Source
 from rackhand.sim.faults import Fault, Faults
 from rackhand.sim.machine import Machine
+from rackhand.sim.medium import PAGE, Medium
 
-PAGE = 4096
-BLANK = bytes(PAGE)
 MODULE_GIB = 32
 HIDDEN_BYTES = 1 << 30
 KINDS: Final = {DiskKind.HDD: "HDD", DiskKind.SSD: "SSD", DiskKind.NVME: "NVMe"}
@@ -58,47 +56,6 @@ ERASE_SECONDS: Final = {DiskKind.HDD: 120.0, DiskKind.SSD: 20.0, DiskKind.NVME: 
 
 class LostPower(BaseException):
     """The machine has lost its power or was reset: nothing of what ran on it goes on."""
-
-
-class Medium:
-    """The bytes of a disk. What was never written reads as left by whoever used the disk before, or as zeros."""
-
-    def __init__(self, config: DiskConfig) -> None:
-        self.config = config
-        self.erased = 0  # how often everything was erased
-        self._pages: dict[int, bytes] = {}
-        self._is_blank = False
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Return *length* bytes from *offset*, both multiples of 512."""
-        first, last = offset // PAGE, -(-(offset + length) // PAGE)
-        pages = b"".join(self._page(number) for number in range(first, last))
-        return pages[offset - first * PAGE :][:length]
-
-    def write(self, offset: int, data: bytes) -> None:
-        """Keep *data*."""
-        first, last = offset // PAGE, -(-(offset + len(data)) // PAGE)
-        pages = bytearray(b"".join(self._page(number) for number in range(first, last)))
-        start = offset - first * PAGE
-        pages[start : start + len(data)] = data
-        for number in range(first, last):
-            page = bytes(pages[(number - first) * PAGE :][:PAGE])
-            self._pages[number] = BLANK if page == BLANK else page
-
-    def erase(self) -> None:
-        """Be blank."""
-        self._pages.clear()
-        self._is_blank = True
-        self.erased += 1
-
-    def _page(self, number: int) -> bytes:
-        page = self._pages.get(number)
-        if page is not None:
-            return page
-        if self._is_blank:
-            return BLANK
-        seed = f"{self.config.serial} {number}".encode()
-        return hashlib.blake2b(seed, digest_size=64).digest() * (PAGE // 64)
 
 
 @dataclass

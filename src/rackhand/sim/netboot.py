@@ -21,8 +21,9 @@ from rackhand.agent.journal import Journal
 from rackhand.agent.protocol import Manager
 from rackhand.sim.config import BootMode, NicConfig
 from rackhand.sim.events import Action, Source
-from rackhand.sim.host import LostPower, Medium, SimulatedHost
+from rackhand.sim.host import LostPower, SimulatedHost
 from rackhand.sim.machine import Machine
+from rackhand.sim.medium import Medium
 
 HTTP_SECONDS = 20.0
 LINK_SECONDS = 10.0  # simulated: what a firmware waits for an answer before it gives a port up
