@@ -42,7 +42,6 @@ from rackhand.http.wire import json_response, strict_properties
 from rackhand.ipam import api as ipam_api
 from rackhand.ipam import free as ipam_free
 from rackhand.ipam import operations as ipam_operations
-from rackhand.ipam import service as ipam_service
 from rackhand.metrics import MeasureRequests, Metrics
 from rackhand.power import api as power_api
 from rackhand.power import energy_api, pdu_api
@@ -186,7 +185,6 @@ async def _tidy(services: Services) -> None:
                 await idempotency.forget_expired(session)
                 await tokens.delete_expired(session)
                 await signin.forget_old_failures(session)
-                await ipam_service.settle(session)
                 await ipam_free.end_past_quarantines(session)
                 now = utcnow()
                 await events.delete_before(
@@ -386,9 +384,11 @@ def serve_boot(services: Services) -> AbstractAsyncContextManager[str | None]:
 
 async def serve(settings: Settings, *, runs_tasks: bool = True, polls: bool = True) -> None:
     """Run the whole product, or the API alone, of which several may run side by side."""
-    async with open_services(settings, runs_tasks=runs_tasks, polls=polls) as services:
-        async with serve_boot(services) if runs_tasks else contextlib.nullcontext():
-            await run_server(services)
+    async with (
+        open_services(settings, runs_tasks=runs_tasks, polls=polls) as services,
+        serve_boot(services) if runs_tasks else contextlib.nullcontext(),
+    ):
+        await run_server(services)
 
 
 async def boot(settings: Settings) -> None:
