@@ -93,7 +93,7 @@ def test_log_of_one_device(rack: RackThread) -> None:
     seen = run(rack, "log", "--machine", "node-002", "--after", str(before))
     assert "power_button_pressed hold=False" in seen.output
     assert "node-001" not in seen.output
-    assert run(rack, "log", "--after", str(rack.control.last_event())).output == ""
+    assert run(rack, "log", "--device", "sw-2", "--after", str(before)).output == ""
 
 
 @pytest.mark.parametrize("words", [("mains", "none", "off"), ("button", "none"), ("log", "--device", "none")])
