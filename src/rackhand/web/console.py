@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rackhand.http.edge import API_PATH
-from rackhand.web import networks, overview, racks, servers, signin, tasks
+from rackhand.web import networks, overview, racks, servers, signin, switches, tasks
 from rackhand.web.assets import serve_asset
 from rackhand.web.page import ConsoleServices
 from rackhand.web.routing import answer_unknown
@@ -55,6 +55,7 @@ ROUTES: Sequence[BaseRoute] = (
     *tasks.ROUTES,
     *racks.ROUTES,
     *networks.ROUTES,
+    *switches.ROUTES,
 )
 
 

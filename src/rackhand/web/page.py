@@ -93,6 +93,10 @@ class Form:
         """Whether a box is ticked."""
         return self.values.get(name) in {True, "on", "true", "1"}
 
+    def like(self, values: Mapping[str, Any]) -> "Form":
+        """The same form with other values."""
+        return Form(values, self.problem)
+
     def error(self, name: str) -> str:
         """What is wrong with the field; empty for nothing."""
         return self.problem.fields.get(name, "") if self.problem else ""

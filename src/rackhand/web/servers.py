@@ -19,6 +19,7 @@ from rackhand.servers import queries, schemas
 from rackhand.switches import api as switches_api
 from rackhand.tasks import queries as tasks
 from rackhand.users import queries as users
+from rackhand.web.access import access_of, initial_access
 from rackhand.web.listing import Filter, Listing
 from rackhand.web.next_step import next_step
 from rackhand.web.page import Page
@@ -302,8 +303,7 @@ async def show_bmc(page: Page, id: int) -> Response:
     bmc = server.bmc
     initial: dict[str, Any] = {"driver": "ipmi"}
     if bmc is not None:
-        initial = {"driver": bmc.driver, "host": bmc.host, "port": bmc.port, "user": bmc.user}
-        initial |= {f"{bmc.driver}.{name}": value for name, value in bmc.settings.items()}
+        initial = initial_access(bmc)
     return page.render(
         "servers/bmc.html", row=server, bmc=bmc, form=page.form(initial), drivers=driver_fields()
     )
@@ -314,33 +314,13 @@ def driver_fields() -> list[tuple[str, str, int, Any]]:
     return [(name, driver.title, driver.port, setting_fields(name)) for name, driver in DRIVERS.items()]
 
 
-def bmc_values(page: Page) -> dict[str, Any]:
-    """An access as the form gives it; settings that are as usual are left out."""
-    driver = page.typed.get("driver", "")
-    settings: dict[str, str] = {}
-    for each in setting_fields(driver) if driver in DRIVERS else ():
-        name = f"{driver}.{each.name}"
-        text = page.typed.get(name, "false" if each.kind == "boolean" else "").strip()
-        text = "true" if text == "on" else text
-        if text and text != each.default:
-            settings[each.name] = text
-    return {
-        "driver": driver,
-        "host": page.typed.get("host", "").strip(),
-        "port": page.number("port"),
-        "user": page.typed.get("user", ""),
-        "password": page.typed.get("password") or None,
-        "settings": settings,
-    }
-
-
 async def set_bmc(page: Page, id: int) -> Response:
     """Keep the access and have it tried at once; or forget it."""
     common: dict[str, Any] = {"id": id, "session": page.session, "admin": page.user, "actor": page.actor}
     if page.typed.get("action") == "forget":
         await servers_api.delete_bmc(**common)
         return page.go(f"/servers/{id}", "deleted")
-    body = schemas.BmcBody.model_validate(bmc_values(page))
+    body = schemas.BmcBody.model_validate(access_of(page, DRIVERS))
     await servers_api.set_bmc(request=page.request, **common, vault=page.services.vault, body=body)
     return page.go(f"/servers/{id}", "reading")
 

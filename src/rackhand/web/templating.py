@@ -36,6 +36,8 @@ def _environment() -> Environment:
         operation=operation_title,
         step=step_title,
         badge=badge,
+        slice2=lambda row: row[:2],
+        pair=lambda word, blank: (word, word or blank),
     )
     environment.globals.update(asset=asset_url, icon=icon, languages=texts.LANGUAGES, now=utcnow)
     return environment
