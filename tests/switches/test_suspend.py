@@ -61,7 +61,7 @@ async def test_swapped_cables_are_found_out_and_nothing_is_touched(wired: Wired)
 
 
 async def test_a_switch_that_accepts_and_ignores_is_found_out(wired: Wired) -> None:
-    wired.rack.control.fault_on(wired.rack.config.switches[0].name, "ignore_admin_status")
+    wired.rack.control.switch_fault_on(wired.rack.config.switches[0].name, "ignore_admin_status")
     answer = await wired.api.post("/dci/v3/server/1/suspend")
     task = await wired.api.finished(answer["task"], timeout=60)
     assert task["status"] == "fail"
@@ -74,7 +74,7 @@ async def test_a_switch_that_accepts_and_ignores_is_found_out(wired: Wired) -> N
 
 async def test_a_switch_that_dies_halfway_leaves_a_flag_until_it_is_seen_again(wired: Wired) -> None:
     switch = wired.rack.config.switches[0].name
-    wired.rack.control.fault_on(switch, "crash_after_change")
+    wired.rack.control.switch_fault_on(switch, "crash_after_change")
     answer = await wired.api.post("/dci/v3/server/1/suspend")
     for _ in range(100):
         ports = await wired.ports(1)
@@ -83,7 +83,8 @@ async def test_a_switch_that_dies_halfway_leaves_a_flag_until_it_is_seen_again(w
         assert (await wired.api.get(f"/dci/v3/task/{answer['task']}"))["finished_at"] is None
     else:
         raise AssertionError("no port was flagged")
-    wired.rack.control.fault_off(switch, "crash_after_change")
+    wired.rack.control.switch_fault_off(switch, "crash_after_change")
+    wired.rack.control.restart_switch(switch)
     task = await wired.api.finished(answer["task"], timeout=90)
     assert task["status"] == "complete"
     assert {port["problem"] for port in await wired.ports(1)} == {None}
@@ -114,7 +115,7 @@ async def test_a_port_is_moved_into_a_vlan_and_back(wired: Wired) -> None:
     assert (await wired.ports(1))[0]["vlan"] == 20
     await wired.api.refused(404, "POST", "/dci/v3/server/1/port", {"vlan": 999})
     await wired.api.refused(400, "POST", "/dci/v3/server/1/port", {"vlan": 5000})
-    wired.rack.control.fault_on(wired.rack.config.switches[0].name, "ignore_vlan")
+    wired.rack.control.switch_fault_on(wired.rack.config.switches[0].name, "ignore_vlan")
     task = await wired.api.finished(
         (await wired.api.post("/dci/v3/server/1/port", body | {"vlan": 10}))["task"], timeout=60
     )
