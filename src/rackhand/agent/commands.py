@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rackhand.agent.host import Host, HostError
+from rackhand.agent.host import Host, HostError, Rescue
+from rackhand.agent.install import configure_system, write_image
 from rackhand.agent.inventory import take_inventory
 from rackhand.agent.protocol import Command, Manager, ManagerAway, Misunderstood
 from rackhand.agent.speed import measure_speed
@@ -41,7 +42,7 @@ class Report:
             raise Unwanted
 
 
-Work = Callable[[Host, Mapping[str, Any], Report], Json]
+Work = Callable[[Host, Mapping[str, Any], Report], "Json | Outcome"]
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,32 @@ def _speed_test(host: Host, _args: Mapping[str, Any], report: Report) -> Json:
     return measure_speed(host, report)
 
 
+def _rescue(host: Host, args: Mapping[str, Any], _report: Report) -> Outcome:
+    """Let the customer in, and stay until `seconds` are over; then the machine restarts from its disk by itself.
+
+    The manager forgets this boot, and is out of reach when the ports are back in the customer's network: nothing else
+    than the power or this bound ends it.
+    """
+    names = ("ssh_keys", "mac", "addresses", "gateways", "resolvers")
+    rescue = Rescue(args["password_hash"], **{name: args[name] for name in names})
+    seconds = float(args["seconds"])
+    host.start_rescue(rescue)
+
+    def stay() -> None:
+        host.take_addresses(rescue)
+        host.pause(seconds)
+        host.reboot()
+
+    return Outcome(ok=True, result={}, then=stay)
+
+
 WORK: Mapping[str, Work] = {
     "inventory": _inventory,
     "speed_test": _speed_test,
     "wipe": wipe_disks,
+    "write_image": write_image,
+    "configure_system": configure_system,
+    "rescue": _rescue,
 }
 ENDINGS: Mapping[str, Callable[[Host], None]] = {
     "reboot": lambda host: host.reboot(),
@@ -85,7 +108,8 @@ def execute(host: Host, command: Command, report: Report) -> Outcome:
     if work is None:
         return Outcome(ok=False, error=f"This agent has no command {command.kind!r}.")
     try:
-        return Outcome(ok=True, result=work(host, command.args, report))
+        done = work(host, command.args, report)
+        return done if isinstance(done, Outcome) else Outcome(ok=True, result=done)
     except Unwanted:
         return Outcome(ok=False, error="It was not wanted any more.")
     except HostError as error:

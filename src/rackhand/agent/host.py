@@ -7,7 +7,11 @@ Everything here is thin: it tells what a device says and does one thing to it. W
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rackhand.agent.download import Stream
+    from rackhand.agent.storage import Storage
 
 
 class HostError(Exception):
@@ -198,6 +202,21 @@ class Disk(Protocol):
         """Read for about *seconds* and return MB/s."""
 
 
+@dataclass(frozen=True)
+class Rescue:
+    """Who gets into the running ramdisk, and under which addresses once it leaves the provisioning network.
+
+    *mac* is the interface of *addresses* (`192.0.2.10/24`), *gateways* theirs.
+    """
+
+    password_hash: str = field(repr=False)
+    ssh_keys: Sequence[str] = ()
+    mac: str = ""
+    addresses: Sequence[str] = ()
+    gateways: Sequence[str] = ()
+    resolvers: Sequence[str] = ()
+
+
 class Host(Protocol):
     """A machine. Methods raise `HostError` when it does not do what is asked. Time is the machine's own."""
 
@@ -227,6 +246,18 @@ class Host(Protocol):
 
     def disks(self) -> Sequence[Disk]:
         """Return the drives, without removable and virtual ones, in the kernel's order."""
+
+    def storage(self) -> "Storage":
+        """Return the drives as a place for a system, always the same one."""
+
+    def open_url(self, url: str, offset: int) -> "Stream":
+        """Ask the manager for a file from *offset* on; raises OSError or HTTPException when that breaks."""
+
+    def start_rescue(self, rescue: Rescue) -> None:
+        """Let those in by SSH whom *rescue* names."""
+
+    def take_addresses(self, rescue: Rescue) -> None:
+        """Take the addresses of *rescue*, in another network than the manager's."""
 
     def bmc(self) -> BmcFacts | None:
         """Return what the BMC says of itself; None when there is none, or no driver for it."""

@@ -5,7 +5,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rackhand.agent import lldp
+from rackhand.agent import linux_rescue, lldp
+from rackhand.agent.download import HttpStream, Stream
 from rackhand.agent.host import (
     BmcFacts,
     Board,
@@ -16,8 +17,11 @@ from rackhand.agent.host import (
     Neighbour,
     Nic,
     PciDevice,
+    Rescue,
 )
 from rackhand.agent.linux_disks import find_disks
+from rackhand.agent.linux_storage import LinuxStorage
+from rackhand.agent.storage import Storage
 from rackhand.agent.tools import clean, number, read_line, run
 
 DMI = Path("/sys/class/dmi/id")
@@ -93,6 +97,22 @@ class LinuxHost:
     def disks(self) -> Sequence[Disk]:
         """See `Host`."""
         return find_disks()
+
+    def storage(self) -> Storage:
+        """See `Host`."""
+        return LinuxStorage()
+
+    def open_url(self, url: str, offset: int) -> Stream:
+        """See `Host`."""
+        return HttpStream(url, offset)
+
+    def start_rescue(self, rescue: Rescue) -> None:
+        """See `Host`."""
+        linux_rescue.start_rescue(rescue)
+
+    def take_addresses(self, rescue: Rescue) -> None:
+        """See `Host`."""
+        linux_rescue.take_addresses(rescue)
 
     def bmc(self) -> BmcFacts | None:
         """See `Host`."""

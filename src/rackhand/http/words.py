@@ -57,3 +57,38 @@ CLEAR_HDD = {
     "quick": "fast",
     "full": "full",
 }
+# Software RAID of an installation (api-facts 5.4); the published example has only the placeholder `raid`.
+HDD_RAID = {
+    "none": "none",
+    "no": "none",
+    "": "none",
+    "raid0": "raid0",
+    "0": "raid0",
+    "raid1": "raid1",
+    "1": "raid1",
+    "raid5": "raid5",
+    "5": "raid5",
+    "raid6": "raid6",
+    "6": "raid6",
+    "raid10": "raid10",
+    "10": "raid10",
+}
+# Who may use a template.
+TEMPLATE_ACCESS = {
+    "everyone": "everyone",
+    "all": "everyone",
+    "": "everyone",
+    "admins": "admins",
+    "admin": "admins",
+    "@admin": "admins",
+}
+# The firmware that a system starts with.
+TEMPLATE_BOOT = {
+    "any": "any",
+    "both": "any",
+    "": "any",
+    "bios": "bios",
+    "legacy": "bios",
+    "uefi": "uefi",
+    "efi": "uefi",
+}

@@ -104,7 +104,7 @@ NO_BMC = BmcConfig(kind=BmcKind.NONE, host="", port=0, user="", password="", mac
 
 @dataclass(frozen=True)
 class MachineConfig:
-    """A server: what it is, where it stands, and how long its firmware takes (simulated seconds).
+    """A server: what it is, where it stands, and how long its firmware and systems take (simulated seconds).
 
     *unit* is the lowest rack unit that it occupies, *height* the number of units. A machine that is *network_first*
     asks the network at every boot before it starts the disk.
@@ -132,6 +132,7 @@ class MachineConfig:
     starts_on: bool = False
     post_seconds: float = 90.0
     ramdisk_seconds: float = 40.0
+    system_seconds: float = 30.0
     soft_off_seconds: float = 20.0
     cycle_seconds: float = 5.0
     bmc_boot_seconds: float = 45.0

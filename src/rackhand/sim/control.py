@@ -241,6 +241,7 @@ async def _reset(rack: ControlledRack, request: Request) -> list[wire.MachineVie
     for bmc in chosen:
         bmc.faults.switch_all_off()
         bmc.machine.return_to_start()
+        rack.boot_network.return_to_start(bmc.machine)
         bmc.return_to_start()
         rack.log.append(bmc.config.name, Source.CONTROL, Action.RETURNED_TO_START)
     if name is None:

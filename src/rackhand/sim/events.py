@@ -81,6 +81,14 @@ class Action(StrEnum):
     RESTARTED = "restarted"
     NETBOOT_ANSWERED = "netboot_answered"  # the boot server's script was run to its end
     NETBOOT_FAILED = "netboot_failed"  # nothing came of the network; the disk is next
+    DISK_CLEARED = "disk_cleared"  # tables and signatures were taken away before an installation
+    DISK_DIVIDED = "disk_divided"
+    IMAGE_WRITTEN = "image_written"
+    SYSTEM_CONFIGURED = "system_configured"  # told what it is, and made bootable
+    SYSTEM_STARTED = "system_started"  # one that was installed here
+    BOOT_FAILED = "boot_failed"  # the firmware, or what it started, found no system
+    RESCUE_STARTED = "rescue_started"
+    ADDRESSES_TAKEN = "addresses_taken"  # by a ramdisk in rescue
     DISK_ERASED = "disk_erased"
     DISK_ERASE_IGNORED = "disk_erase_ignored"  # reported as done, and a fault kept it from being done
     RETURNED_TO_START = "returned_to_start"  # the control API's reset

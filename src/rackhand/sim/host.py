@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from rackhand.agent.download import HttpStream, Stream
 from rackhand.agent.host import (
     BmcFacts,
     Board,
@@ -23,13 +24,15 @@ from rackhand.agent.host import (
     Neighbour,
     Nic,
     PciDevice,
+    Rescue,
     Smart,
 )
 from rackhand.sim.config import BootMode, DiskKind
-from rackhand.sim.events import Action, Source
+from rackhand.sim.events import Action, DetailValue, Source
 from rackhand.sim.faults import Fault, Faults
 from rackhand.sim.machine import Machine
 from rackhand.sim.medium import PAGE, Medium
+from rackhand.sim.storage import SimulatedStorage
 
 MODULE_GIB = 32
 HIDDEN_BYTES = 1 << 30
@@ -52,6 +55,20 @@ ERASES: Final = {
 }
 # Simulated seconds; much shorter than on real disks, so that a demo does not take a day.
 ERASE_SECONDS: Final = {DiskKind.HDD: 120.0, DiskKind.SSD: 20.0, DiskKind.NVME: 10.0}
+
+
+class CabledStream(HttpStream):
+    """A download through the cable of a machine, while it has power."""
+
+    def __init__(self, url: str, offset: int, check: Callable[[], None]) -> None:
+        check()
+        super().__init__(url, offset)
+        self._check = check
+
+    def read(self, size: int) -> bytes:
+        """See `Stream`."""
+        self._check()
+        return super().read(size)
 
 
 class LostPower(BaseException):
@@ -191,6 +208,7 @@ class SimulatedHost:
     dead: threading.Event
     on_loop: Callable[[Callable[[], None]], None]
     has_link: Callable[[str], bool]
+    reaches: Callable[[], bool] = lambda: True
     _boot_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def __post_init__(self) -> None:
@@ -198,6 +216,8 @@ class SimulatedHost:
         self._disks: list[Disk] = [
             SimulatedDisk(medium, number, self) for number, medium in enumerate(self.media, 1)
         ]
+        by_name = {medium.config.name: medium for medium in self.media}
+        self._storage = SimulatedStorage(by_name, check=self.check, record=self.record)
 
     @property
     def faults(self) -> Faults:
@@ -209,7 +229,7 @@ class SimulatedHost:
         if self.dead.is_set():
             raise LostPower
 
-    def record(self, action: Action, **detail: str) -> None:
+    def record(self, action: Action, **detail: DetailValue) -> None:
         """Write an event."""
         machine = self.machine
         self.on_loop(lambda: machine.log.append(machine.config.name, Source.MACHINE, action, **detail))
@@ -281,6 +301,34 @@ class SimulatedHost:
         """See `Host`."""
         self.check()
         return self._disks
+
+    def storage(self) -> SimulatedStorage:
+        """See `Host`."""
+        self.check()
+        return self._storage
+
+    def open_url(self, url: str, offset: int) -> Stream:
+        """See `Host`."""
+        return CabledStream(url, offset, self._check_cable)
+
+    def _check_cable(self) -> None:
+        self.check()
+        if not self.reaches():
+            raise ConnectionError("no link")
+
+    def start_rescue(self, rescue: Rescue) -> None:
+        """See `Host`."""
+        self.check()
+        self.record(
+            Action.RESCUE_STARTED,
+            ssh_keys=len(rescue.ssh_keys),
+            password=bool(rescue.password_hash),
+        )
+
+    def take_addresses(self, rescue: Rescue) -> None:
+        """See `Host`."""
+        self.check()
+        self.record(Action.ADDRESSES_TAKEN, mac=rescue.mac, addresses=" ".join(rescue.addresses))
 
     def bmc(self) -> BmcFacts | None:
         """See `Host`."""

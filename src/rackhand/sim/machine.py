@@ -32,6 +32,7 @@ class Phase(StrEnum):
     POST = "post"
     NETBOOT = "netboot"  # the firmware asks the network what to boot
     RUNNING = "running"
+    NO_SYSTEM = "no_system"  # powered, and nothing was found to start
     STOPPING = "stopping"  # the operating system is shutting down
 
 
@@ -89,8 +90,12 @@ class MachineState:
     lost_feeds: tuple[str, ...] = ()
 
 
+class NoSystem(Exception):
+    """Nothing can be started from the disks; the message says why."""
+
+
 class NetworkBoot(Protocol):
-    """One boot over the network, and what runs on the machine when it succeeds."""
+    """One boot over the network, or from the disks, and what runs on the machine when it succeeds."""
 
     def start(self) -> None:
         """Begin to ask; `Machine.finish_netboot` is called with what came of it."""
@@ -123,6 +128,11 @@ class Machine:
         # Makes a network boot; None gives none, which means that no boot server was named.
         self.make_netboot: Callable[[], NetworkBoot | None] = lambda: None
         self._netboot: NetworkBoot | None = None
+        # Starts what is on the disks; None for a system that is not known. Raises NoSystem.
+        self.make_system: Callable[[], NetworkBoot | None] = lambda: None
+        self._system: NetworkBoot | None = None
+        # Asks what runs to switch the machine off; says whether that will tell when it has done so.
+        self.ask_system: Callable[[], bool] = lambda: False
         self._mains_seen = True
         self._boot_next: tuple[BootDevice, BootMode] = (BootDevice.DISK, config.boot_mode)
         self._timer: Timer | None = None
@@ -193,6 +203,8 @@ class Machine:
             return
         self._record(source, Action.SOFT_OFF_REQUESTED)
         if self.phase is Phase.RUNNING and not self.faults.strikes(Fault.IGNORE_SOFT_OFF):
+            if self.ask_system():
+                return
             self._enter(Phase.STOPPING)
             self._after(self.config.soft_off_seconds, self._finish_soft_off)
 
@@ -309,9 +321,20 @@ class Machine:
 
     def _boot(self, device: BootDevice) -> None:
         mode = self._boot_next[1]
+        system = None
+        if device is BootDevice.DISK:
+            try:
+                system = self.make_system()
+            except NoSystem as error:
+                self._enter(Phase.NO_SYSTEM)
+                self._record(Source.MACHINE, Action.BOOT_FAILED, mode=mode.value, why=str(error))
+                return
         self.booted_from = device
         self._enter(Phase.RUNNING)
         self._record(Source.MACHINE, Action.BOOTED, device=device.value, mode=mode.value)
+        if system is not None:
+            self._system = system
+            system.start()
 
     def _finish_cycle(self) -> None:
         self._enter(Phase.OFF)
@@ -365,7 +388,9 @@ class Machine:
             for fan in range(1, 2 * self.config.cpus + 3)
         ]
         readings.append(
-            Reading("Pwr Consumption", SensorKind.POWER, round(self.watts) if self.has_mains else None, 900, 960)
+            Reading(
+                "Pwr Consumption", SensorKind.POWER, round(self.watts) if self.has_mains else None, 900, 960
+            )
         )
         return readings
 
@@ -408,9 +433,10 @@ class Machine:
         self._boot_next = state.boot_next or (BootDevice.DISK, self.config.boot_mode)
         self.booted_from = state.booted_from
         self._switch_identify(on=state.identify)
-        if self._netboot is not None:
-            self._netboot.stop()
-            self._netboot = None
+        for running in (self._netboot, self._system):
+            if running is not None:
+                running.stop()
+        self._netboot = self._system = None
         self.lost_feeds = set(state.lost_feeds) & set(self.config.feeds)
         self._mains_seen = self.has_mains
         self._enter(state.phase if self.has_mains else Phase.OFF)
@@ -434,8 +460,9 @@ class Machine:
         for timer in (self._timer, self._identify_timer):
             if timer is not None:
                 timer.cancel()
-        if self._netboot is not None:
-            self._netboot.stop()
+        for running in (self._netboot, self._system):
+            if running is not None:
+                running.stop()
 
     def _wait_for_end_of_phase(self) -> None:
         match self.phase:
@@ -447,7 +474,7 @@ class Machine:
                 self._after(self.config.cycle_seconds, self._finish_cycle)
             case Phase.STOPPING:
                 self._after(self.config.soft_off_seconds, self._finish_soft_off)
-            case Phase.OFF | Phase.RUNNING:
+            case Phase.OFF | Phase.RUNNING | Phase.NO_SYSTEM:
                 pass
 
     def _enter(self, phase: Phase) -> None:
@@ -457,6 +484,9 @@ class Machine:
         if self._netboot is not None and phase in ENDS_NETBOOT:
             self._netboot.stop()
             self._netboot = None
+        if self._system is not None and phase in ENDS_NETBOOT:
+            self._system.stop()
+            self._system = None
         before = self.power
         self.phase = phase
         if self.power is not before:

@@ -22,8 +22,9 @@ from rackhand.agent.protocol import Manager
 from rackhand.sim.config import BootMode, NicConfig
 from rackhand.sim.events import Action, Source
 from rackhand.sim.host import LostPower, SimulatedHost
-from rackhand.sim.machine import Machine
+from rackhand.sim.machine import Machine, NoSystem
 from rackhand.sim.medium import Medium
+from rackhand.sim.system import DiskBoot, NotBootable, find_system
 
 HTTP_SECONDS = 20.0
 LINK_SECONDS = 10.0  # simulated: what a firmware waits for an answer before it gives a port up
@@ -50,11 +51,32 @@ class BootNetwork:
 
     def attach(self, machine: Machine) -> None:
         """Have *machine* boot from this network."""
-        self.media[machine.config.name] = tuple(Medium(disk) for disk in machine.config.disks)
+        self.return_to_start(machine)
         machine.make_netboot = partial(self._make, machine)
+        machine.make_system = partial(self._make_system, machine)
+
+    def return_to_start(self, machine: Machine) -> None:
+        """Give *machine* the disks that it came with."""
+        self.media[machine.config.name] = tuple(Medium(disk) for disk in machine.config.disks)
 
     def _make(self, machine: Machine) -> "Netboot | None":
         return Netboot(machine, self) if self.url else None
+
+    def _make_system(self, machine: Machine) -> DiskBoot | None:
+        try:
+            system = find_system(self.media[machine.config.name], machine.boot_mode)
+        except NotBootable as error:
+            raise NoSystem(str(error)) from error
+        return (
+            None
+            if system is None
+            else DiskBoot(machine, system, is_reached=partial(self.is_outside, machine))
+        )
+
+    def is_outside(self, machine: Machine, nic: str) -> bool:
+        """Whether a port has a link to elsewhere than the provisioning network, where no system has an address."""
+        vlan = self.vlan_of(machine.config.name, nic)
+        return vlan is not None and self.vlan != vlan
 
     def has_link(self, machine: Machine, nic: str) -> bool:
         """Whether a port has link."""
@@ -144,6 +166,7 @@ class Netboot:
             dead=self._dead,
             on_loop=self._on_loop,
             has_link=partial(self._network.has_link, self._machine),
+            reaches=self._reaches,
         )
         manager = CabledManager(line.url, self._reaches)
         self._manager = manager
@@ -214,10 +237,11 @@ class CabledManager(Manager):
     def _send(self, verb: str, body: bytes, timeout: float) -> tuple[int, bytes, float | None]:
         if not self._reaches():
             raise ConnectionError("no link")
-        answer = super()._send(verb, body, timeout)
-        if not self._reaches():
-            raise ConnectionError("no link")
-        return answer
+        try:
+            return super()._send(verb, body, timeout)
+        finally:
+            if not self._reaches():  # what is answered now is not heard
+                raise ConnectionError("no link")
 
 
 class Ipxe:

@@ -39,6 +39,7 @@ BOOT_PROGRESS: Final = {
     Phase.POST: "SystemHardwareInitializationComplete",
     Phase.NETBOOT: "OSBootStarted",
     Phase.RUNNING: "OSRunning",
+    Phase.NO_SYSTEM: "OSBootStarted",
     Phase.STOPPING: "OSRunning",
 }
 HEALTHY: Final = {"State": "Enabled", "Health": "OK"}
