@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rackhand.http.edge import API_PATH
-from rackhand.web import networks, overview, racks, servers, signin, switches, tasks
+from rackhand.web import events, networks, overview, racks, servers, signin, switches, tasks, users
 from rackhand.web.assets import serve_asset
 from rackhand.web.page import ConsoleServices
 from rackhand.web.routing import answer_unknown
@@ -56,6 +56,8 @@ ROUTES: Sequence[BaseRoute] = (
     *racks.ROUTES,
     *networks.ROUTES,
     *switches.ROUTES,
+    *users.ROUTES,
+    *events.ROUTES,
 )
 
 

@@ -1,0 +1,87 @@
+"""What happened, to what, by whom; and the search that looks everywhere."""
+
+from starlette.responses import Response
+
+from rackhand.errors import Invalid
+from rackhand.events import queries
+from rackhand.http.lists import ListParams
+from rackhand.ipam import queries as ipam
+from rackhand.servers import queries as servers
+from rackhand.switches import queries as switches
+from rackhand.users import queries as users
+from rackhand.web.listing import Filter, Listing
+from rackhand.web.page import Page
+from rackhand.web.routing import SIGNED_IN, show
+from rackhand.web.servers import TEXTS as SERVER_TEXTS
+from rackhand.web.texts import gettext
+
+FOUND = "10"
+
+
+async def show_events(page: Page) -> Response:
+    """History, the newest first."""
+    kinds = [
+        ("server", gettext("Servers")),
+        ("task", gettext("Tasks")),
+        ("user", gettext("Accounts")),
+        ("ip", gettext("Addresses")),
+        ("switch", gettext("Switches")),
+    ]
+    filters = [
+        Filter("kind", gettext("About"), kinds, "subject.kind EQ {}", {"task": "task IS NOT null"}),
+        Filter("server", gettext("Server"), (), "subject.kind EQ 'server' AND subject.id EQ {}"),
+        Filter("user", gettext("Account"), (), "actor.id EQ {}"),
+        Filter("id", "№", (), "id EQ {}"),
+    ]
+    listing = Listing(
+        page, ("message", "kind", "subject.name", "actor.email", "address"), ("id",), filters, order="-id"
+    )
+    scope = None if page.user.is_admin else page.user.id
+    try:
+        found = await queries.page(page.session, listing.params, owner_id=scope)
+        problem = ""
+    except Invalid as refused:
+        found, problem = None, refused.message
+    return page.render(
+        "events.html",
+        status=400 if problem else None,
+        listing=listing,
+        rows=found.rows if found else [],
+        size=found.size if found else 0,
+        problem=problem,
+    )
+
+
+async def search(page: Page) -> Response:
+    """Look for a text among servers, addresses, switches and accounts; somebody else's are not found."""
+    listing = Listing(page, SERVER_TEXTS, (), order="", exact=("ip.name",))
+    if not listing.text:
+        return page.render("search.html", listing=listing, found=None)
+    found = {
+        "servers": await servers.page(
+            page.session, _first(listing), visible_to=page.user, parts=page.services.server_parts
+        ),
+        "addresses": await ipam.address_page(
+            page.session,
+            _first(Listing(page, ("name", "domain", "ptr"), (), exact=("name",))),
+            visible_to=page.user,
+        ),
+    }
+    if page.user.is_admin:
+        texts = ("name", "model", "serial", "barcode", "host", "notes")
+        found["switches"] = await switches.switch_page(page.session, _first(Listing(page, texts, ())))
+        texts = ("email", "full_name", "phone_number")
+        found["users"] = await users.page(
+            page.session, _first(Listing(page, texts, ())), visible_to=page.user
+        )
+    only = [row for page_of in found.values() for row in page_of.rows]
+    if len(only) == 1 and len(found["servers"].rows) == 1:
+        return page.go(f"/servers/{only[0].id}")
+    return page.render("search.html", listing=listing, found=found)
+
+
+def _first(listing: Listing) -> ListParams:
+    return ListParams(listing.where, "", FOUND)
+
+
+ROUTES = (show("/events", show_events, SIGNED_IN), show("/search", search, SIGNED_IN))
