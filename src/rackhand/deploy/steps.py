@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from rackhand.boot import agents, reservations
+from rackhand.boot import agents, first_boot, reservations
 from rackhand.boot.ipxe import KERNEL, RAMDISK
 from rackhand.boot.model import CommandState
 from rackhand.boot.reservations import Image, Seen
@@ -39,9 +39,10 @@ COMMAND_TRIES = 3
 
 @dataclass(frozen=True)
 class Rung:
-    """A way to have a server boot from the network."""
+    """A way to have a server boot from the network, or with another *device* from there."""
 
     words: str
+    device: BootDevice = BootDevice.PXE
     says_mode: bool = False
     persistent: bool = False
     restarts_bmc: bool = False
@@ -54,6 +55,39 @@ LADDER = (
     Rung("with an override for every boot", says_mode=True, persistent=True),
     Rung("after a restart of the BMC", says_mode=True, persistent=True, restarts_bmc=True),
 )
+DISK_LADDER = (
+    Rung("without an override", device=BootDevice.NONE),
+    Rung("with an override to the disk for one boot", device=BootDevice.DISK),
+    Rung(
+        "with an override to the disk for every boot", device=BootDevice.DISK, says_mode=True, persistent=True
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Way:
+    """Rungs that lead somewhere; *key* is where the memo keeps how far a task is on them."""
+
+    key: str
+    ladder: tuple[Rung, ...]
+    failure: str
+
+
+NETWORK = Way("boot", LADDER, "The server could not be booted from the network.")
+DISK = Way("disk_boot", DISK_LADDER, "The server was installed, and its system did not say that it runs.")
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What is seen of a boot: whether it *has_come*, else what is waited for, and for how many more seconds.
+
+    *patience* is counted from *since*, or without one from the moment when the server was seen on.
+    """
+
+    has_come: bool
+    reason: str = ""
+    patience: float = 0.0
+    since: datetime | None = None
 
 
 # --- what the server was like
@@ -158,37 +192,75 @@ async def _provisioning(ctx: StepContext, server: Server) -> tuple[Sequence[Swit
 
 async def boot_from_network(ctx: StepContext, server: Server) -> Done | Wait:
     """Restart the server until it asks for its boot script, climbing the ladder."""
-    return await _climb(ctx, server, has_come=lambda seen: seen.asked_at is not None)
+    return await climb(
+        ctx, server, NETWORK, _see_network_boot(has_come=lambda seen: seen.asked_at is not None)
+    )
 
 
 async def await_agent(ctx: StepContext, server: Server) -> Done | Wait:
     """Wait until the agent says the nonce of the script; when it does not come, climb the ladder further."""
-    return await _climb(ctx, server, has_come=lambda seen: seen.hello_at is not None)
+    return await climb(
+        ctx, server, NETWORK, _see_network_boot(has_come=lambda seen: seen.hello_at is not None)
+    )
 
 
-async def _climb(ctx: StepContext, server: Server, *, has_come: Callable[[Seen], bool]) -> Done | Wait:
+def _see_network_boot(*, has_come: Callable[[Seen], bool]) -> Callable[[StepContext], Awaitable[Sight]]:
+    async def look(ctx: StepContext) -> Sight:
+        async with ctx.tools.db.read() as session:
+            seen = await reservations.seen(session, ctx.task_id)
+        settings = ctx.tools.settings
+        if seen.asked_at is None:
+            return Sight(has_come(seen), "the server to ask for its boot script", settings.boot_patience)
+        return Sight(has_come(seen), "the agent to say hello", settings.agent_patience, seen.asked_at)
+
+    return look
+
+
+async def boot_from_disk(ctx: StepContext, server: Server) -> Done | Wait:
+    """Start the server from its disk; whether its system runs shows in `await_first_boot`."""
+    return await climb(ctx, server, DISK, _see_nothing)
+
+
+async def _see_nothing(_ctx: StepContext) -> Sight:
+    return Sight(has_come=True, reason="the server to start")
+
+
+async def await_first_boot(ctx: StepContext, server: Server) -> Done | Wait:
+    """Wait until the installed system says its nonce; when it does not, climb the ladder to the disk."""
+    return await climb(ctx, server, DISK, _see_first_boot)
+
+
+async def _see_first_boot(ctx: StepContext) -> Sight:
+    async with ctx.tools.db.read() as session:
+        report = await first_boot.report_of(session, ctx.task_id)
+    patience = ctx.tools.settings.first_boot_patience
+    return Sight(report is not None, "the installed system to say that it runs", patience)
+
+
+async def climb(
+    ctx: StepContext, server: Server, way: Way, look: Callable[[StepContext], Awaitable[Sight]]
+) -> Done | Wait:
     """Go on with the present rung, or climb to the next one.
 
     On a rung: off, seen; override, read back; everything of earlier boots forgotten; on, seen; then watch. How far it
     is stands in the memo before the next action, so that a crash repeats one action at most.
     """
-    async with ctx.tools.db.read() as session:
-        seen = await reservations.seen(session, ctx.task_id)
-    boot: dict[str, Any] = ctx.memo.setdefault("boot", {"rung": 0, "stage": "bmc"})
-    if boot["stage"] == "watch" and has_come(seen):
+    sight = await look(ctx)
+    boot: dict[str, Any] = ctx.memo.setdefault(way.key, {"rung": 0, "stage": "bmc"})
+    if boot["stage"] == "watch" and sight.has_come:
         number = boot["rung"]
-        return Done("" if not number else f"at attempt {number + 1}, {LADDER[number].words}")
+        return Done("" if not number else f"at attempt {number + 1}, {way.ladder[number].words}")
     while (stage := boot["stage"]) != "watch":
         try:
-            wait = await STAGES[stage].act(ctx, server, LADDER[boot["rung"]])
+            wait = await STAGES[stage].act(ctx, server, way.ladder[boot["rung"]])
         except (Refused, Unsupported) as error:
-            await _climb_on(ctx, boot, f"the BMC does not do it: {error}")
+            await _climb_on(ctx, way, boot, f"the BMC does not do it: {error}")
             continue
         if wait is not None:
             return wait
         boot |= {"stage": STAGES[stage].then, "since": utcnow().timestamp()}
-        await ctx.remember(boot=boot)
-    return await _watch(ctx, boot, seen)
+        await ctx.remember(**{way.key: boot})
+    return await _watch(ctx, way, boot, sight)
 
 
 async def _restart_bmc(ctx: StepContext, server: Server, rung: Rung) -> Wait | None:
@@ -214,9 +286,9 @@ async def _set_override(ctx: StepContext, server: Server, rung: Rung) -> Wait | 
         await reservations.forget_boot(session, ctx.task_id)
     async with open_server_bmc(ctx.tools, server) as bmc:
         for _ in range(OVERRIDE_TRIES):
-            await bmc.set_boot_device(BootDevice.PXE, mode=mode, persistent=rung.persistent)
+            await bmc.set_boot_device(rung.device, mode=mode, persistent=rung.persistent)
             try:
-                if (await bmc.boot_override()).device is BootDevice.PXE:
+                if (await bmc.boot_override()).device is rung.device:
                     break
             except (Refused, Unsupported):
                 break  # it cannot be asked
@@ -244,28 +316,23 @@ STAGES: Mapping[str, Stage] = {
 }
 
 
-async def _watch(ctx: StepContext, boot: dict[str, Any], seen: Seen) -> Wait:
-    settings = ctx.tools.settings
-    if seen.asked_at is None:
-        reason = "the server to ask for its boot script"
-        left = settings.boot_patience - (utcnow().timestamp() - boot["since"])
-    else:
-        reason = "the agent to say hello"
-        left = settings.agent_patience - (utcnow() - seen.asked_at).total_seconds()
-    if left <= 0:
-        await _climb_on(ctx, boot, f"waited in vain for {reason}")
-        return Wait(f"a boot {LADDER[boot['rung']].words}", every=timedelta(0))
-    return Wait(reason, every=min(timedelta(seconds=left), LOOK_EVERY))
+async def _watch(ctx: StepContext, way: Way, boot: dict[str, Any], sight: Sight) -> Wait:
+    since = boot["since"] if sight.since is None else sight.since.timestamp()
+    left = sight.patience - (utcnow().timestamp() - since)
+    if left <= 0 and not sight.has_come:
+        await _climb_on(ctx, way, boot, f"waited in vain for {sight.reason}")
+        return Wait(f"a boot {way.ladder[boot['rung']].words}", every=timedelta(0))
+    return Wait(sight.reason, every=max(timedelta(0), min(timedelta(seconds=left), LOOK_EVERY)))
 
 
-async def _climb_on(ctx: StepContext, boot: dict[str, Any], why: str) -> None:
+async def _climb_on(ctx: StepContext, way: Way, boot: dict[str, Any], why: str) -> None:
     number = boot["rung"]
-    tried = [*boot.get("tried", []), f"{LADDER[number].words}: {why}"]
-    log.warning("network boot failed", task=ctx.task_id, attempt=number + 1, why=why)
-    if number + 1 >= len(LADDER):
-        raise StepFailed("The server could not be booted from the network. " + "; ".join(tried) + ".")
+    tried = [*boot.get("tried", []), f"{way.ladder[number].words}: {why}"]
+    log.warning("boot failed", task=ctx.task_id, way=way.key, attempt=number + 1, why=why)
+    if number + 1 >= len(way.ladder):
+        raise StepFailed(f"{way.failure} " + "; ".join(tried) + ".")
     boot |= {"rung": number + 1, "stage": "bmc", "tried": tried}
-    await ctx.remember(boot=boot)
+    await ctx.remember(**{way.key: boot})
 
 
 async def shut_down(ctx: StepContext, server: Server) -> Done | Wait:
@@ -287,16 +354,22 @@ async def return_to_disk(ctx: StepContext, server: Server) -> Done | Wait:
     """Have the server as it was found, off or started from its disk, and no boot override left."""
     if not ctx.memo.get("is_touched"):
         return Done("it was not switched off")
-    if not ctx.memo.get("is_override_cleared"):
-        async with open_server_bmc(ctx.tools, server) as bmc:
-            try:
-                await bmc.set_boot_device(BootDevice.NONE)
-            except (Refused, Unsupported) as error:
-                log.warning("boot override not cleared", task=ctx.task_id, error=str(error))
-        await ctx.remember(is_override_cleared=True)
+    await clear_override(ctx, server)
     if not ctx.memo.get("was_on"):
         return Done("left off, as it was found")
     return await switch_chassis(ctx, server, PowerAction.ON, PowerState.ON, note="return_to_disk")
+
+
+async def clear_override(ctx: StepContext, server: Server) -> None:
+    """Leave no boot override behind; once per task."""
+    if ctx.memo.get("is_override_cleared"):
+        return
+    async with open_server_bmc(ctx.tools, server) as bmc:
+        try:
+            await bmc.set_boot_device(BootDevice.NONE)
+        except (Refused, Unsupported) as error:
+            log.warning("boot override not cleared", task=ctx.task_id, error=str(error))
+    await ctx.remember(is_override_cleared=True)
 
 
 async def undo_power(ctx: StepContext, server: Server) -> None:
