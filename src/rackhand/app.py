@@ -6,7 +6,7 @@ import gc
 import json
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -27,10 +27,12 @@ from starlette.types import Receive, Scope, Send
 
 import rackhand
 from rackhand import vault as vaults
+from rackhand.boot.dnsmasq import dhcp_server
 from rackhand.boot.listener import boot_listener
 from rackhand.db import Database, utcnow
 from rackhand.deploy import api as deploy_api
 from rackhand.deploy import operations as deploy_operations
+from rackhand.deploy import release_api
 from rackhand.errors import Unauthenticated
 from rackhand.events import api as events_api
 from rackhand.events import service as events
@@ -229,6 +231,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(pdu_api.server_router)
     app.include_router(energy_api.router)
     app.include_router(deploy_api.router)
+    app.include_router(release_api.router)
     app.include_router(ipam_api.router)
     app.include_router(switches_api.switch_router)
     app.include_router(traffic_api.router)
@@ -377,9 +380,15 @@ async def run_server(services: Services) -> None:
     await Server(config, services.stopping).serve()
 
 
-def serve_boot(services: Services) -> AbstractAsyncContextManager[str | None]:
+@asynccontextmanager
+async def serve_boot(services: Services) -> AsyncIterator[str | None]:
     """Serve machines that boot from the network while the block lasts; gives the URL."""
-    return boot_listener(services.settings, services.db, services.vault, services.engine, services.stopping)
+    settings, db = services.settings, services.db
+    async with (
+        boot_listener(settings, db, services.vault, services.engine, services.stopping) as url,
+        dhcp_server(settings, db, url),
+    ):
+        yield url
 
 
 async def serve(settings: Settings, *, runs_tasks: bool = True, polls: bool = True) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     MetaData,
     Row,
     Select,
+    Table,
     TypeDecorator,
     event,
     text,
@@ -82,6 +83,13 @@ class Base(DeclarativeBase):
     )
     type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: Json, list[Any]: Json}  # noqa: RUF012
     __table_args__: Any = {"sqlite_autoincrement": True}  # noqa: RUF012  # an id is never given twice
+
+
+def table_of(model: type[object]) -> Table:
+    """The table of a mapped class, for statements that are to make no objects."""
+    table = getattr(model, "__table__", None)
+    assert isinstance(table, Table)  # noqa: S101  # a mapped class has one
+    return table
 
 
 class Database:

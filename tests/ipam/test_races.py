@@ -14,8 +14,7 @@ from rackhand.app import Services
 from rackhand.errors import Conflict, NotFound
 from rackhand.events.service import SYSTEM
 from rackhand.ipam import places, service
-from rackhand.ipam.model import Address, AddressStatus, Network
-from rackhand.servers import queries as servers
+from rackhand.ipam.model import Address, Network
 from rackhand.users.model import User
 from tests.conftest import Api, server_body
 from tests.ipam.test_api import free_spans_are_right
@@ -59,23 +58,22 @@ class Storm:
     async def allocate(self, number: int, wanted: service.Wanted) -> None:
         async with self.services.db.write() as session:
             viewer = await session.get_one(User, 1)
-            server = await servers.by_id(session, number, visible_to=viewer)
-            address = await service.allocate(session, server, wanted=wanted, viewer=viewer, actor=SYSTEM)
-            address.status = AddressStatus.ALLOCATED
+            server = await service.held_server(session, number, visible_to=viewer)
+            address = await service.allocate(session, server, wanted=wanted, viewer=viewer)
         self.given[address.name] += 1
         assert self.given[address.name] == 1, address.name
 
     async def release(self, number: int) -> None:
         async with self.services.db.write() as session:
+            viewer = await session.get_one(User, 1)
+            server = await service.held_server(session, number, visible_to=viewer)
             query = select(Address.id).where(Address.server_id == number).order_by(Address.id).limit(1)
             address_id = await session.scalar(query)
-            found = await service.locked_address(session, address_id) if address_id else None
-            if found is None:
+            if address_id is None:
                 return
-            found.task_id = number
-            self.given[found.name] -= 1  # before the commit: the next may get it in the same moment
-            quarantine = timedelta(hours=number % 2)
-            assert await service.release(session, found.id, task_id=number, quarantine=quarantine)
+            name = (await session.get_one(Address, address_id)).name
+            self.given[name] -= 1  # before the commit: the next may get it in the same moment
+            await service.release(session, server, address_id, quarantine=timedelta(hours=number % 2))
 
     async def nest(self, name: str) -> None:
         async with self.services.db.write() as session:

@@ -84,6 +84,12 @@ def span_between(first: bytes, last: bytes) -> Span:
     return Span(first[0], int.from_bytes(first[1:], "big"), int.from_bytes(last[1:], "big"))
 
 
+def block_at(first: bytes, prefix_length: int) -> Span:
+    """The block of a prefix that begins at a stored address."""
+    version, number = first[0], int.from_bytes(first[1:], "big")
+    return Span(version, number, number + (1 << (BITS[version] - prefix_length)) - 1)
+
+
 def span_of(network: IPNetwork) -> Span:
     """All addresses of a network."""
     return Span(network.version, int(network.network_address), int(network.broadcast_address))

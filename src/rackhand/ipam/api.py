@@ -18,14 +18,8 @@ from rackhand.http.lists import ListParams, list_params
 from rackhand.http.transaction import Session, TransactionRoute
 from rackhand.http.wire import Body, IdAnswer, ListAnswer, ObjectId, TaskAck, json_response, list_response
 from rackhand.ipam import places, queries, service
-from rackhand.ipam.model import PUBLIC, Address
-from rackhand.ipam.operations import (
-    ALLOCATE_ADDRESS,
-    DEFAULT_QUARANTINE_HOURS,
-    RELEASE_ADDRESS,
-    AllocateAddress,
-    ReleaseAddress,
-)
+from rackhand.ipam.model import PUBLIC
+from rackhand.ipam.operations import DEFAULT_QUARANTINE_HOURS, request_allocation, request_release
 from rackhand.ipam.schemas import (
     AllocateBody,
     EditAddress,
@@ -47,7 +41,6 @@ from rackhand.ipam.schemas import (
     userspace_row,
 )
 from rackhand.servers import queries as servers
-from rackhand.servers.model import Server
 from rackhand.servers.queries import ServerPart
 from rackhand.tasks.api import CurrentEngine
 from rackhand.tasks.engine import Engine
@@ -98,9 +91,6 @@ async def allocate_address(
     body: AllocateBody | None = None,
 ) -> TaskAck:
     """Give a server an address; `id` is that of the address. A user takes from public pools within its quota."""
-    server = await servers.by_id(session, id, visible_to=viewer)
-    await service.refuse_busy(session, server)
-    await service.settle(session, server.id)
     asked = body or AllocateBody()
     wanted = service.Wanted(
         name=asked.ip_name,
@@ -112,13 +102,10 @@ async def allocate_address(
         domain=asked.domain,
         ignore_quarantine=asked.ignore_quarantine,
     )
-    address = await service.allocate(session, server, wanted=wanted, viewer=viewer, actor=actor)
-    if asked.set_as_main_ipv4:
-        service.refuse_as_main(address)
-    params = AllocateAddress(address_id=address.id, make_main=asked.set_as_main_ipv4)
-    task = await engine.enqueue(session, ALLOCATE_ADDRESS, server, actor=actor, params=params)
-    address.task_id = task.id
-    return TaskAck(id=address.id, task=task.id)
+    answer = await request_allocation(
+        session, engine, id, wanted=wanted, make_main=asked.set_as_main_ipv4, viewer=viewer, actor=actor
+    )
+    return TaskAck(id=answer.address_id, task=answer.task_id)
 
 
 @server_router.get("/server/{id}/ip/{ip_id}", response_model=dict[str, Any])
@@ -143,13 +130,11 @@ async def remove_or_edit_address(
     body: ServerAddressBody | None = None,
 ) -> TaskAck | IdAnswer:
     """Remove an address from a server; a body with `domain` or `set_as_main_ipv4` changes it instead."""
-    server, address = await _of_server(session, id, ip_id, viewer)
     asked = body or ServerAddressBody()
     if asked.domain is None and asked.set_as_main_ipv4 is None:
-        return await _remove(
-            session, engine, server, address, asked.quarantine_hours, viewer=viewer, actor=actor
-        )
-    await service.refuse_busy(session, server)
+        return await _remove(session, engine, id, ip_id, asked.quarantine_hours, viewer=viewer, actor=actor)
+    server = await service.held_server(session, id, visible_to=viewer)
+    address = await queries.address_by_id(session, ip_id, visible_to=viewer, server_id=server.id)
     if asked.domain is not None:
         await service.edit_address(session, address, {"domain": asked.domain}, actor=actor)
     if asked.set_as_main_ipv4:
@@ -168,23 +153,15 @@ async def remove_address(
     body: ServerAddressBody | None = None,
 ) -> TaskAck:
     """Remove an address from a server; nobody else gets it for 24 hours, or `quarantine_hours`."""
-    server, address = await _of_server(session, id, ip_id, viewer)
     hours = body.quarantine_hours if body else None
-    return await _remove(session, engine, server, address, hours, viewer=viewer, actor=actor)
-
-
-async def _of_server(
-    session: AsyncSession, server_id: int, address_id: int, viewer: User
-) -> tuple[Server, Address]:
-    server = await servers.by_id(session, server_id, visible_to=viewer)
-    return server, await queries.address_by_id(session, address_id, visible_to=viewer, server_id=server.id)
+    return await _remove(session, engine, id, ip_id, hours, viewer=viewer, actor=actor)
 
 
 async def _remove(
     session: AsyncSession,
     engine: Engine,
-    server: Server,
-    address: Address,
+    server_id: int,
+    address_id: int,
     quarantine_hours: int | None,
     *,
     viewer: User,
@@ -192,17 +169,11 @@ async def _remove(
 ) -> TaskAck:
     if quarantine_hours is not None and not viewer.is_admin:
         raise Forbidden("The quarantine of addresses is for administrators to set.")
-    await service.refuse_busy(session, server)
-    await service.settle(session, server.id)
-    found = await service.locked_address(session, address.id)
-    if found is None or found.server_id != server.id:
-        raise NotFound(f"Server {server.id} has no address {address.id}.")
-    await service.begin_release(session, found, server, actor=actor)
     hours = DEFAULT_QUARANTINE_HOURS if quarantine_hours is None else quarantine_hours
-    params = ReleaseAddress(address_id=found.id, quarantine_hours=hours)
-    task = await engine.enqueue(session, RELEASE_ADDRESS, server, actor=actor, params=params)
-    found.task_id = task.id
-    return TaskAck(id=found.id, task=task.id)
+    answer = await request_release(
+        session, engine, server_id, address_id, quarantine_hours=hours, viewer=viewer, actor=actor
+    )
+    return TaskAck(id=answer.address_id, task=answer.task_id)
 
 
 @server_router.get("/user/{id}/ip_quota", response_model=dict[str, int])

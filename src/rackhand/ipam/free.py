@@ -1,15 +1,17 @@
 """The index of free addresses, and the lock of a network under which it and the addresses of that network change.
 
-Every function here is called with the lock of the network held, or takes it.
+Every function here is called with the lock of the network held, or takes it. Rows of the index are read and written as
+rows: this is the part of an allocation that hundreds a second go through.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rackhand.db import utcnow
+from rackhand.db import table_of, utcnow
 from rackhand.errors import Conflict
 from rackhand.ipam import allocation
 from rackhand.ipam.allocation import Span
@@ -17,44 +19,94 @@ from rackhand.ipam.model import Address, AddressStatus, FreeSpan, Network
 
 log = structlog.get_logger()
 
+_FREE = table_of(FreeSpan)
+_ADDRESS = table_of(Address)
+_AS_READ = (
+    _FREE.c.id == bindparam("free_id"),
+    _FREE.c.first == bindparam("read_first"),
+    _FREE.c.last == bindparam("read_last"),
+)
+_SHRINK = (
+    update(_FREE)
+    .where(*_AS_READ)
+    .values(first=bindparam("new_first"), last=bindparam("new_last"))
+    .returning(_FREE.c.id)
+)
+_DROP = delete(_FREE).where(*_AS_READ).returning(_FREE.c.id)
+_ADD = insert(_FREE)
+_LOCKED_NETWORK = (
+    select(Network)
+    .where(Network.id == bindparam("network_id"))
+    .with_for_update(key_share=True)
+    .execution_options(populate_existing=True)
+)
+_NEXT = (
+    select(_FREE.c.id, _FREE.c.userspace_id, _FREE.c.network_id, _FREE.c.first, _FREE.c.last)
+    .where(_FREE.c.network_id == bindparam("network_id"), _FREE.c.last >= bindparam("key"))
+    .order_by(_FREE.c.last)
+)
+_HOLDING, _NEAR = _NEXT.limit(1), _NEXT.limit(2)
+
+
+@dataclass(frozen=True, slots=True)
+class FreeRow:
+    """A row of the index as it was read."""
+
+    id: int
+    userspace_id: int
+    network_id: int
+    first: bytes
+    last: bytes
+
+    @property
+    def span(self) -> Span:
+        """Its addresses."""
+        return allocation.span_between(self.first, self.last)
+
+    @property
+    def as_read(self) -> dict[str, object]:
+        """What the row must still say when it is changed."""
+        return {"free_id": self.id, "read_first": self.first, "read_last": self.last}
+
 
 async def locked_network(session: AsyncSession, network_id: int) -> Network | None:
     """Read a network and lock it until the commit against other changes of its addresses."""
-    query = select(Network).where(Network.id == network_id).with_for_update(key_share=True)
-    return (await session.scalars(query.execution_options(populate_existing=True))).one_or_none()
+    return (await session.scalars(_LOCKED_NETWORK, {"network_id": network_id})).one_or_none()
 
 
 async def take(session: AsyncSession, network: Network, block: Span) -> bool:
     """Take *block* out of what is free; False when a part of it is not."""
-    query = (
-        select(FreeSpan)
-        .where(FreeSpan.network_id == network.id, FreeSpan.last >= block.last_key)
-        .order_by(FreeSpan.last)
-        .limit(1)
-        .execution_options(populate_existing=True)
+    found = (await session.execute(_HOLDING, {"network_id": network.id, "key": block.last_key})).one_or_none()
+    return (
+        found is not None and block in FreeRow(*found).span and await carve(session, FreeRow(*found), block)
     )
-    free = (await session.scalars(query)).one_or_none()
-    if free is None or block not in free.span:
-        return False
-    pieces = allocation.split(free.span, block)
+
+
+async def carve(session: AsyncSession, row: FreeRow, block: Span) -> bool:
+    """Take *block* out of a row that holds it; False when the row is not as it was read."""
+    pieces = allocation.split(row.span, block)
     if not pieces:
-        await session.delete(free)
-    else:
-        free.first, free.last = pieces[-1].first_key, pieces[-1].last_key
-        for piece in pieces[:-1]:
-            session.add(_free_row(network, piece))
-    await session.flush()
+        return (await session.execute(_DROP, row.as_read)).scalar() is not None
+    ends = {"new_first": pieces[-1].first_key, "new_last": pieces[-1].last_key}
+    if (await session.execute(_SHRINK, row.as_read | ends)).scalar() is None:
+        return False
+    for piece in pieces[:-1]:
+        await _add(session, row.userspace_id, row.network_id, piece)
     return True
 
 
 async def make_free(session: AsyncSession, address: Address) -> None:
-    """Delete an address and give back what of it can be handed out, joined with its free neighbours."""
+    """Delete an address and give back what of it can be handed out."""
     network = await session.get_one(Network, address.network_id)
-    span = address.span
-    await session.delete(address)
-    await session.flush()
+    await session.execute(delete(_ADDRESS).where(_ADDRESS.c.id == address.id))
+    session.expunge(address)
+    await give_back(session, network, address.span)
+
+
+async def give_back(session: AsyncSession, network: Network, span: Span) -> None:
+    """Make free what of *span* can be handed out, joined with its free neighbours; no address has it any more."""
     for block in allocation.subtract([span], unusable(network)):
-        await _give_back(session, network, block)
+        await _join(session, network, block)
 
 
 def unusable(network: Network) -> list[Span]:
@@ -64,27 +116,29 @@ def unusable(network: Network) -> list[Span]:
     return kept if gateway is None else [*kept, allocation.span_at(gateway)]
 
 
-async def _give_back(session: AsyncSession, network: Network, block: Span) -> None:
+async def _join(session: AsyncSession, network: Network, block: Span) -> None:
     if block not in network.span:
         return
-    near = select(FreeSpan).where(FreeSpan.network_id == network.id, FreeSpan.last >= _key_before(block))
-    rows = (
-        await session.scalars(near.order_by(FreeSpan.last).limit(2).execution_options(populate_existing=True))
-    ).all()
-    first, last = block.first, block.last
-    for row in rows:
-        span = row.span
-        if span.last == block.first - 1:
-            first = span.first
-        elif span.first == block.last + 1:
-            last = span.last
-        elif span.overlaps(block):
+    near = await session.execute(_NEAR, {"network_id": network.id, "key": _key_before(block)})
+    before = after = None
+    for row in (FreeRow(*found) for found in near.all()):
+        if row.span.last == block.first - 1:
+            before = row
+        elif row.span.first == block.last + 1:
+            after = row
+        elif row.span.overlaps(block):
             raise Conflict(f"{block} is free already.")
-        else:
-            continue
-        await session.delete(row)
-    session.add(_free_row(network, Span(block.version, first, last)))
-    await session.flush()
+    kept = before or after
+    if kept is None:
+        await _add(session, network.userspace_id, network.id, block)
+        return
+    if before is not None and after is not None:
+        await session.execute(_DROP, after.as_read)
+    ends = {
+        "new_first": before.first if before else block.first_key,
+        "new_last": after.last if after else block.last_key,
+    }
+    await session.execute(_SHRINK, kept.as_read | ends)
 
 
 def _key_before(block: Span) -> bytes:
@@ -92,10 +146,14 @@ def _key_before(block: Span) -> bytes:
     return before.first_key
 
 
-def _free_row(network: Network, span: Span) -> FreeSpan:
-    return FreeSpan(
-        userspace_id=network.userspace_id, network_id=network.id, first=span.first_key, last=span.last_key
-    )
+async def _add(session: AsyncSession, userspace_id: int, network_id: int, span: Span) -> None:
+    row = {
+        "userspace_id": userspace_id,
+        "network_id": network_id,
+        "first": span.first_key,
+        "last": span.last_key,
+    }
+    await session.execute(_ADD, row)
 
 
 async def rebuild_free(session: AsyncSession, network: Network) -> None:
@@ -114,7 +172,7 @@ async def rebuild_free(session: AsyncSession, network: Network) -> None:
         for span in allocation.subtract(usable, [address.span for address in taken])
     ]
     if rows:
-        await session.execute(insert(FreeSpan), rows)
+        await session.execute(_ADD, rows)
 
 
 async def repair(session: AsyncSession, network_id: int) -> None:

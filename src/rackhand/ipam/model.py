@@ -13,21 +13,18 @@ from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from rackhand.db import Base, Id
-from rackhand.ipam.allocation import IPAddress, IPNetwork, Span, address_of, parse_address, span_between
+from rackhand.ipam.allocation import IPAddress, IPNetwork, Span, block_at, parse_address, span_between
 
 PUBLIC = "public"
 
 
 class AddressStatus(StrEnum):
-    """Where an address stands between free, which has no row, and a server. These are the words on the wire too.
+    """Where an address stands that is not free, for those have no row. These are the words on the wire too.
 
-    Published is `allocating` alone; the others are guesses (api-facts 6.1). Clients know another, `extended`.
+    The published `allocating` (api-facts 6.1) never shows: an address is the server's when the call is answered.
     """
 
-    ALLOCATING = "allocating"
     ALLOCATED = "allocated"
-    REMOVING = "removing"
-    PROBLEM = "problem"
     SPECIAL = "special"
     QUARANTINED = "quarantined"
 
@@ -131,7 +128,7 @@ class Range(Base):
 class Address(Base):
     """An address, or a prefix, that is not free: a server's, in quarantine after one, or kept back by the operator.
 
-    `task_id` is the task that is moving it. Where `prefix_length` is less than all bits, `key` is the first address.
+    Where `prefix_length` is less than all bits, `key` is the first address.
     """
 
     __tablename__ = "ip_address"
@@ -147,8 +144,6 @@ class Address(Base):
         Index("ix_ip_address_quarantine", "network_id", "quarantined_until",
               sqlite_where=text("quarantined_until IS NOT NULL"),
               postgresql_where=text("quarantined_until IS NOT NULL")),
-        Index("ix_ip_address_moving", "task_id", sqlite_where=text("task_id IS NOT NULL"),
-              postgresql_where=text("task_id IS NOT NULL")),
         {"sqlite_autoincrement": True},
     )  # fmt: skip
 
@@ -167,17 +162,13 @@ class Address(Base):
     status: Mapped[str]
     status_info: Mapped[dict[str, Any]] = mapped_column(default=dict)
     is_main: Mapped[bool] = mapped_column(default=False)
-    task_id: Mapped[int | None] = mapped_column(Id)
     quarantined_until: Mapped[datetime | None]
     created_at: Mapped[datetime]
 
     @property
     def span(self) -> Span:
         """The addresses it stands for."""
-        first = address_of(self.key)
-        return Span(
-            self.version, int(first), int(first) + (1 << (first.max_prefixlen - self.prefix_length)) - 1
-        )
+        return block_at(self.key, self.prefix_length)
 
 
 class FreeSpan(Base):

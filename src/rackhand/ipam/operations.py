@@ -1,17 +1,23 @@
-"""Giving addresses to servers and taking them away, as tasks: what the world has to be told about one is a step here.
+"""Giving addresses to servers and taking them away: the whole of a call, with the task that it is answered with.
 
-The row of the address is made, or marked, in the transaction of the request; the task confirms it or takes it back.
+An address is the server's, or is not, in the transaction of the request; the task tells the world of it. Where there is
+nobody to tell it is written down as finished.
 """
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from pydantic import BaseModel, Field
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from rackhand.events.service import Actor
 from rackhand.ipam import service
-from rackhand.ipam.model import AddressStatus
+from rackhand.ipam.service import Wanted
 from rackhand.servers import queries
 from rackhand.servers.model import Server
-from rackhand.tasks.operation import Done, Operation, Step, StepContext, StepFailed
+from rackhand.tasks.engine import Engine
+from rackhand.tasks.operation import Done, Operation, Step, StepContext
+from rackhand.users.model import User
 
 DEFAULT_QUARANTINE_HOURS = 24
 
@@ -30,59 +36,14 @@ class ReleaseAddress(BaseModel):
     quarantine_hours: int = Field(DEFAULT_QUARANTINE_HOURS, ge=0)
 
 
-async def hold_address(ctx: StepContext, server: Server) -> Done:
-    """See that the address is the server's. Changes nothing."""
-    params = AllocateAddress.model_validate(ctx.params.model_dump())
-    async with ctx.tools.db.write() as session:
-        address = await service.locked_address(session, params.address_id)
-    if address is None or address.server_id != server.id:
-        raise StepFailed(f"Address {params.address_id} was taken away from server {server.id} meanwhile.")
-    return Done(address.name)
+async def allocate_address(_ctx: StepContext, _server: Server) -> Done:
+    """Taken by the transaction of the request."""
+    return Done()
 
 
-async def withdraw_address(ctx: StepContext, _server: Server) -> None:
-    """Make the address free again. Safe to repeat."""
-    async with ctx.tools.db.write() as session:
-        await service.withdraw(session, ctx.params.address_id, task_id=ctx.task_id)
-
-
-async def confirm_address(ctx: StepContext, _server: Server) -> Done:
-    """Turn the address to allocated. Safe to repeat."""
-    params = AllocateAddress.model_validate(ctx.params.model_dump())
-    async with ctx.tools.db.write() as session:
-        is_new = await service.confirm(
-            session, params.address_id, task_id=ctx.task_id, make_main=params.make_main
-        )
-    return Done("" if is_new else f"already {AddressStatus.ALLOCATED}")
-
-
-async def mark_address(ctx: StepContext, server: Server) -> Done:
-    """See that the address is still being removed from the server. Changes nothing."""
-    params = ReleaseAddress.model_validate(ctx.params.model_dump())
-    async with ctx.tools.db.write() as session:
-        address = await service.locked_address(session, params.address_id)
-    if address is None or address.server_id != server.id:
-        return Done("already removed")
-    return Done(address.name)
-
-
-async def keep_address(ctx: StepContext, _server: Server) -> None:
-    """Leave the address with the server after all. Safe to repeat."""
-    async with ctx.tools.db.write() as session:
-        await service.keep(session, ctx.params.address_id, task_id=ctx.task_id)
-
-
-async def release_address(ctx: StepContext, _server: Server) -> Done:
-    """Take the address from the server, into quarantine. Safe to repeat; the taking has no undo."""
-    params = ReleaseAddress.model_validate(ctx.params.model_dump())
-    async with ctx.tools.db.write() as session:
-        is_new = await service.release(
-            session,
-            params.address_id,
-            task_id=ctx.task_id,
-            quarantine=timedelta(hours=params.quarantine_hours),
-        )
-    return Done("" if is_new else "already removed")
+async def release_address(_ctx: StepContext, _server: Server) -> Done:
+    """Taken by the transaction of the request."""
+    return Done()
 
 
 ALLOCATE_ADDRESS = Operation(
@@ -91,10 +52,7 @@ ALLOCATE_ADDRESS = Operation(
     subject_kind="server",
     load=queries.for_task,
     params=AllocateAddress,
-    steps=(
-        Step(hold_address, undo=withdraw_address),
-        Step(confirm_address, cancellable=False),
-    ),
+    steps=(Step(allocate_address),),
 )
 RELEASE_ADDRESS = Operation(
     name="release_ip",
@@ -102,9 +60,65 @@ RELEASE_ADDRESS = Operation(
     subject_kind="server",
     load=queries.for_task,
     params=ReleaseAddress,
-    steps=(
-        Step(mark_address, undo=keep_address),
-        Step(release_address, cancellable=False),
-    ),
+    steps=(Step(release_address),),
 )
 OPERATIONS = (ALLOCATE_ADDRESS, RELEASE_ADDRESS)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The address that a call was about, and the task."""
+
+    address_id: int
+    task_id: int
+
+
+async def request_allocation(
+    session: AsyncSession,
+    engine: Engine,
+    server_id: int,
+    *,
+    wanted: Wanted,
+    make_main: bool = False,
+    viewer: User,
+    actor: Actor,
+) -> Answer:
+    """Give a server an address. Locks the server, then the network; of many at once none gets what another got."""
+    server = await service.held_server(session, server_id, visible_to=viewer)
+    address = await service.allocate(session, server, wanted=wanted, make_main=make_main, viewer=viewer)
+    task_id = await engine.complete(
+        session,
+        ALLOCATE_ADDRESS,
+        server,
+        actor=actor,
+        params=AllocateAddress(address_id=address.id, make_main=make_main),
+        done=[address.name],
+        events=service.told_of_allocation(address, server, actor),
+    )
+    return Answer(address.id, task_id)
+
+
+async def request_release(
+    session: AsyncSession,
+    engine: Engine,
+    server_id: int,
+    address_id: int,
+    *,
+    quarantine_hours: int = DEFAULT_QUARANTINE_HOURS,
+    viewer: User,
+    actor: Actor,
+) -> Answer:
+    """Take an address from a server. Nobody else gets it for *quarantine_hours*."""
+    server = await service.held_server(session, server_id, visible_to=viewer)
+    quarantine = timedelta(hours=quarantine_hours)
+    address = await service.release(session, server, address_id, quarantine=quarantine)
+    task_id = await engine.complete(
+        session,
+        RELEASE_ADDRESS,
+        server,
+        actor=actor,
+        params=ReleaseAddress(address_id=address_id, quarantine_hours=quarantine_hours),
+        done=[address.name],
+        events=service.told_of_release(address, server, actor),
+    )
+    return Answer(address_id, task_id)

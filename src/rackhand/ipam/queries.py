@@ -1,18 +1,19 @@
 """Reading networks, pools and addresses: a fixed number of statements however many rows there are."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, false, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
 
+from rackhand.db import table_of
 from rackhand.errors import NotFound
 from rackhand.http.lists import ListParams, Page, fetch_page
 from rackhand.http.where import Field, FieldKind, Fields
 from rackhand.ipam import allocation
 from rackhand.ipam.allocation import Span
+from rackhand.ipam.free import FreeRow
 from rackhand.ipam.model import (
     PUBLIC,
     Address,
@@ -371,118 +372,160 @@ async def range_by_id(session: AsyncSession, range_id: int) -> Range:
     return found
 
 
+def _pools() -> Select[Pool]:
+    # NULL equals nothing, so a server without a rack gets no pool of a rack.
+    of_rack = Pool.rack_id == bindparam("rack_id")
+    of_location = and_(Pool.rack_id.is_(None), Pool.location_id == bindparam("location_id"))
+    of_nobody = and_(
+        Pool.rack_id.is_(None),
+        Pool.location_id.is_(None),
+        or_(Pool.is_public, func.lower(Pool.name).contains(PUBLIC)),
+    )
+    has_family = exists().where(Range.pool_id == Pool.id, Range.version == bindparam("version"))
+    order = case((of_rack, 0), (of_location, 1), else_=2)
+    return select(Pool).where(or_(of_rack, of_location, of_nobody), has_family).order_by(order, Pool.id)
+
+
+_POOLS = _pools()
+
+
 async def pools_for(
     session: AsyncSession, server: Server, version: int, userspace_id: int | None
 ) -> Sequence[Pool]:
     """Pools that serve *server*, in the documented order: its rack's, its location's, public ones (api-facts 6.2)."""
-    # `== None` would be IS NULL: pools without a rack would serve a server without one first.
-    of_rack = false() if server.rack_id is None else Pool.rack_id == server.rack_id
-    order = case(
-        (of_rack, 0),
-        (and_(Pool.rack_id.is_(None), Pool.location_id == server.location_id), 1),
-        else_=2,
+    asked = {"rack_id": server.rack_id, "location_id": server.location_id, "version": version}
+    query = _POOLS if userspace_id is None else _POOLS.where(Pool.userspace_id == userspace_id)
+    return (await session.scalars(query, asked)).all()
+
+
+_POOL_HOLDING = (
+    select(Range.pool_id)
+    .join(Pool, Pool.id == Range.pool_id)
+    .where(
+        Range.userspace_id == bindparam("userspace_id"),
+        Range.first <= bindparam("first"),
+        Range.last >= bindparam("last"),
     )
-    serves = or_(
-        of_rack,
-        and_(Pool.rack_id.is_(None), Pool.location_id == server.location_id),
-        and_(
-            Pool.rack_id.is_(None),
-            Pool.location_id.is_(None),
-            or_(Pool.is_public, func.lower(Pool.name).contains(PUBLIC)),
-        ),
-    )
-    has_family = exists().where(Range.pool_id == Pool.id, Range.version == version)
-    query = select(Pool).where(serves, has_family).order_by(order, Pool.id)
-    if userspace_id is not None:
-        query = query.where(Pool.userspace_id == userspace_id)
-    return (await session.scalars(query)).all()
+    .order_by(Range.pool_id)
+    .limit(1)
+)
+_PUBLIC_POOL_HOLDING = _POOL_HOLDING.where(Pool.is_public)
 
 
 async def pool_holding(
     session: AsyncSession, userspace_id: int, span: Span, *, public: bool = False
 ) -> int | None:
     """The first pool whose ranges hold all of *span*."""
-    query = (
-        select(Range.pool_id)
-        .join(Pool, Pool.id == Range.pool_id)
-        .where(Range.userspace_id == userspace_id, Range.first <= span.first_key, Range.last >= span.last_key)
-        .order_by(Range.pool_id)
-        .limit(1)
-    )
-    return await session.scalar(query.where(Pool.is_public) if public else query)
+    query = _PUBLIC_POOL_HOLDING if public else _POOL_HOLDING
+    asked = {"userspace_id": userspace_id, "first": span.first_key, "last": span.last_key}
+    return await session.scalar(query, asked)
 
 
 # --- free addresses
 
 
-async def lowest_free_in_network(session: AsyncSession, network: Network, prefix_length: int) -> Span | None:
+@dataclass(frozen=True, slots=True)
+class FreeBlock:
+    """A block that can be handed out, and the row of the index that it was found in."""
+
+    block: Span
+    row: FreeRow
+
+
+_FREE = table_of(FreeSpan)
+_RANGE = table_of(Range)
+_NETWORK = table_of(Network)
+_FREE_COLUMNS = (_FREE.c.id, _FREE.c.userspace_id, _FREE.c.network_id, _FREE.c.first, _FREE.c.last)
+_FREE_OF_NETWORK = (
+    select(*_FREE_COLUMNS).where(_FREE.c.network_id == bindparam("network_id")).order_by(_FREE.c.last)
+)
+_LOWEST_OF_NETWORK = _FREE_OF_NETWORK.limit(1)
+
+
+async def lowest_free_in_network(
+    session: AsyncSession, network: Network, prefix_length: int
+) -> FreeBlock | None:
     """The lowest free block of a network itself; nested networks hand out their own."""
-    query = _free().where(FreeSpan.network_id == network.id).order_by(FreeSpan.last)
-    if prefix_length == allocation.BITS[network.version]:
-        query = query.limit(1)
-    spans = [free.span for free in await session.scalars(query)]
-    return allocation.lowest_block(spans, prefix_length)
+    is_one = prefix_length == allocation.BITS[network.version]
+    found = await session.execute(
+        _LOWEST_OF_NETWORK if is_one else _FREE_OF_NETWORK, {"network_id": network.id}
+    )
+    return _lowest([FreeRow(*row) for row in found.all()], prefix_length)
+
+
+def _lowest(
+    rows: Sequence[FreeRow], prefix_length: int, within: Sequence[Span] | None = None
+) -> FreeBlock | None:
+    block = allocation.lowest_block([row.span for row in rows], prefix_length, within)
+    return None if block is None else FreeBlock(block, next(row for row in rows if block in row.span))
+
+
+def _serves() -> ColumnElement[bool]:
+    return or_(_NETWORK.c.location_id.is_(None), _NETWORK.c.location_id == bindparam("location_id"))
+
+
+def _lowest_of_ranges() -> Select[Any]:
+    next_free = _FREE.alias()
+    first = (
+        select(next_free.c.id)
+        .join(_NETWORK, _NETWORK.c.id == next_free.c.network_id)
+        .where(
+            next_free.c.userspace_id == _RANGE.c.userspace_id, next_free.c.last >= _RANGE.c.first, _serves()
+        )
+        .order_by(next_free.c.last)
+        .limit(1)
+        .correlate(_RANGE)
+        .scalar_subquery()
+    )
+    return (
+        select(*_FREE_COLUMNS, _RANGE.c.first.label("range_first"), _RANGE.c.last.label("range_last"))
+        .select_from(_RANGE.join(_FREE, _FREE.c.id == first))
+        .where(
+            _RANGE.c.pool_id == bindparam("pool_id"),
+            _RANGE.c.version == bindparam("version"),
+            _FREE.c.first <= _RANGE.c.last,
+        )
+        .order_by(_RANGE.c.first)
+        .limit(1)
+    )
+
+
+_LOWEST_OF_RANGES = _lowest_of_ranges()
+_FREE_OF_SPACE = (
+    select(*_FREE_COLUMNS)
+    .select_from(_FREE.join(_NETWORK, _NETWORK.c.id == _FREE.c.network_id))
+    .where(
+        _FREE.c.userspace_id == bindparam("userspace_id"),
+        _serves(),
+        _FREE.c.last >= bindparam("first"),
+        _FREE.c.first <= bindparam("last"),
+    )
+)
 
 
 async def lowest_free_in_pool(
     session: AsyncSession, pool: Pool, version: int, prefix_length: int, location_id: int
-) -> Span | None:
+) -> FreeBlock | None:
     """The lowest free block in the ranges of a pool; networks of other locations than *location_id* are left out."""
-    ranges = select(Range).where(Range.pool_id == pool.id, Range.version == version)
     if prefix_length < allocation.BITS[version]:
+        ranges = select(Range).where(Range.pool_id == pool.id, Range.version == version)
         limits = [row.span for row in await session.scalars(ranges)]
-        return allocation.lowest_block(
-            await _free_spans(session, limits, pool, location_id), prefix_length, limits
+        if not limits:
+            return None
+        ends = {
+            "first": min(limits).first_key,
+            "last": max(limits, key=lambda span: span.last).last_key,
+        }
+        found = await session.execute(
+            _FREE_OF_SPACE, {"userspace_id": pool.userspace_id, "location_id": location_id, **ends}
         )
-    next_free = aliased(FreeSpan)
-    first = (
-        select(next_free.id)
-        .join(Network, Network.id == next_free.network_id)
-        .where(
-            next_free.userspace_id == Range.userspace_id, next_free.last >= Range.first, _serves(location_id)
-        )
-        .order_by(next_free.last)
-        .limit(1)
-        .correlate(Range)
-        .scalar_subquery()
-    )
-    query = (
-        ranges.add_columns(FreeSpan)
-        .join(FreeSpan, FreeSpan.id == first)
-        .where(FreeSpan.first <= Range.last)
-        .order_by(Range.first)
-        .limit(1)
-        .execution_options(populate_existing=True)
-    )
-    found = (await session.execute(query)).one_or_none()
-    return None if found is None else allocation.lowest_block([found[1].span], prefix_length, [found[0].span])
-
-
-async def _free_spans(
-    session: AsyncSession, limits: Sequence[Span], pool: Pool, location_id: int
-) -> Iterable[Span]:
-    if not limits:
-        return ()
-    query = (
-        _free()
-        .join(Network, Network.id == FreeSpan.network_id)
-        .where(
-            FreeSpan.userspace_id == pool.userspace_id,
-            _serves(location_id),
-            FreeSpan.last >= min(limits).first_key,
-            FreeSpan.first <= max(limits, key=lambda span: span.last).last_key,
-        )
-    )
-    return [free.span for free in await session.scalars(query)]
-
-
-def _free() -> Select[FreeSpan]:
-    """Free spans as they are now, not as this transaction saw them before it waited for a lock."""
-    return select(FreeSpan).execution_options(populate_existing=True)
-
-
-def _serves(location_id: int) -> ColumnElement[bool]:
-    return or_(Network.location_id.is_(None), Network.location_id == location_id)
+        return _lowest([FreeRow(*row) for row in found.all()], prefix_length, limits)
+    asked = {"pool_id": pool.id, "version": version, "location_id": location_id}
+    row = (await session.execute(_LOWEST_OF_RANGES, asked)).one_or_none()
+    if row is None:
+        return None
+    *free_row, first, last = row
+    return _lowest([FreeRow(*free_row)], prefix_length, [allocation.span_between(first, last)])
 
 
 # --- user spaces

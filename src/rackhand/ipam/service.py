@@ -3,29 +3,32 @@
 Releasing a server (taking its owner) leaves its addresses where they are: they are the server's until they are removed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Boolean, Table, and_, bindparam, delete, exists, not_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import load_only
 
-from rackhand.db import utcnow
-from rackhand.errors import Busy, Conflict, Forbidden, Invalid, NotFound
-from rackhand.events.service import SYSTEM, Actor, Subject, record
+from rackhand.db import UtcDateTime, table_of, utcnow
+from rackhand.errors import Conflict, Forbidden, Invalid, NotFound
+from rackhand.events.service import SYSTEM, Actor, Subject, event_values, record
 from rackhand.ipam import allocation, free, places, queries
 from rackhand.ipam.allocation import IPV4, IPV6, Span
+from rackhand.ipam.free import FreeRow
 from rackhand.ipam.model import Address, AddressStatus, Network, Pool, Range
 from rackhand.servers.model import Server
-from rackhand.tasks.engine import active_task_of
+from rackhand.tasks.engine import refuse_busy
 from rackhand.tasks.model import ACTIVE, Task
 from rackhand.users.model import User
 
 # Of those who want the same address one gets it; the others look again, this often at most.
 ATTEMPTS = 10
 FAMILIES = {4: "IPv4", 6: "IPv6"}
+KIND = "server"
 
 
 @dataclass(frozen=True)
@@ -43,96 +46,239 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Allocated:
+    """An address that a server was given."""
+
+    id: int
+    name: str
+    userspace_id: int
+    network_id: int
+    key: bytes
+    domain: str
+    is_main: bool
+
+
+@dataclass(frozen=True)
+class Released:
+    """An address that was taken from a server, and the one that is the main one in its place."""
+
+    id: int
+    name: str
+    userspace_id: int
+    key: bytes
+    next_main: Address | None
+
+
+@dataclass(frozen=True)
 class _Choice:
-    """A block that was free a moment ago."""
+    """A block that was free a moment ago, the row of the index where one was read, the network where it is locked."""
 
     network_id: int
     block: Span
     pool_id: int | None
+    row: FreeRow | None = None
+    network: Network | None = None
 
 
 class _Lost(Exception):
     """Somebody else was faster."""
 
 
-def subject_of(address: Address, server: Server | None) -> Subject:
+class _IndexIsWrong(Exception):
+    """The index called free what has a row; `args` is the network."""
+
+
+def subject_of(address: Address | Allocated | Released, server: Server | None) -> Subject:
     """An address as the subject of an event; the owner of its server sees it."""
     return Subject("ip", address.id, address.name, server.owner_id if server else None)
 
 
+# --- the server
+
+_BRIEF = load_only(
+    Server.id, Server.name, Server.domain, Server.owner_id, Server.location_id, Server.rack_id, Server.model,
+    Server.last_task_id,
+)  # fmt: skip
+_HELD = (
+    select(Server)
+    .where(Server.id == bindparam("server_id"))
+    .options(_BRIEF)
+    .with_for_update(key_share=True)
+    .execution_options(populate_existing=True)
+)
+_HELD_OF_OWNER = _HELD.where(Server.owner_id == bindparam("owner_id"))
+_ACTIVE_TASK = select(Task.id).where(
+    Task.subject_kind == KIND, Task.subject_id == bindparam("server_id"), Task.status.in_(ACTIVE)
+)
+
+
+async def held_server(session: AsyncSession, server_id: int, *, visible_to: User) -> Server:
+    """Lock a server until the commit and refuse one that a task holds; somebody else's is not found.
+
+    Whoever changes addresses of a server locks it before it locks a network. Only what a task and an allocation need of
+    the server is loaded.
+    """
+    asked = {"server_id": server_id, "owner_id": visible_to.id}
+    query = _HELD if visible_to.is_admin else _HELD_OF_OWNER
+    server = (await session.scalars(query, asked)).one_or_none()
+    if server is None:
+        raise NotFound(f"There is no server {server_id}.")
+    # A statement of its own: only after the lock does it see what was committed before.
+    if await session.scalar(_ACTIVE_TASK, asked) is not None:
+        await refuse_busy(session, KIND, server)
+    return server
+
+
+# --- giving an address
+
+_ADDRESS = table_of(Address)
+
+
+def _insert_address(insert: Callable[[Table], Any]) -> Any:
+    """Insert an address that nobody has; it is the main one when that is asked for, or when there is none yet."""
+    has_main = exists().where(Address.server_id == bindparam("of_server"), Address.is_main)
+    may_be_main = bindparam("may_be_main", type_=Boolean())
+    columns = {column.name: bindparam(column.name, type_=column.type) for column in _ADDRESS.columns}
+    values = {name: value for name, value in columns.items() if name in _GIVEN}
+    return (
+        insert(_ADDRESS)
+        .values(**values, is_main=and_(may_be_main, not_(has_main)))
+        .on_conflict_do_nothing(index_elements=[_ADDRESS.c.userspace_id, _ADDRESS.c.key])
+        .returning(_ADDRESS.c.id, _ADDRESS.c.is_main)
+    )
+
+
+_GIVEN = {
+    "userspace_id", "network_id", "pool_id", "server_id", "name", "key", "version", "prefix_length", "domain", "ptr",
+    "note", "status", "status_info", "created_at",
+}  # fmt: skip
+_INSERT_ADDRESS = {
+    "sqlite": _insert_address(sqlite.insert),
+    "postgresql": _insert_address(postgresql.insert),
+}
+
+
+_NO_MAIN = (
+    update(_ADDRESS)
+    .where(_ADDRESS.c.server_id == bindparam("of_server"), _ADDRESS.c.is_main)
+    .values(is_main=False)
+)
+
+
 async def allocate(
-    session: AsyncSession, server: Server, *, wanted: Wanted, viewer: User, actor: Actor
-) -> Address:
-    """Give *server* an address with status `allocating`.
+    session: AsyncSession, server: Server, *, wanted: Wanted, make_main: bool = False, viewer: User
+) -> Allocated:
+    """Give *server*, which is held, an address.
 
     Who changes a network's addresses holds its lock until the commit; the unique constraint has the last word, and who
     loses looks again. A user takes from public pools within its quota.
     """
     for attempt in range(ATTEMPTS):
-        choice = await _choose(session, server, wanted, viewer)
-        if attempt and wanted.name is not None:
-            raise Conflict(f"{choice.block} is not free.")
         try:
-            # A lock that was taken in vain goes with the savepoint: nobody holds one and waits for another.
-            async with session.begin_nested():
-                address = await _claim(session, server, wanted, viewer, choice)
+            if wanted.network_id is not None and wanted.name is None:
+                # No other network comes into question, so its lock is never given up for another one.
+                address = await _claim(session, server, wanted, viewer, make_main=make_main)
+            else:
+                # A lock that was taken in vain goes with the savepoint: nobody holds one and waits for another.
+                async with session.begin_nested():
+                    address = await _claim(session, server, wanted, viewer, make_main=make_main)
         except _Lost:
+            if attempt and wanted.name is not None:
+                raise Conflict(f"{wanted.name} is not free.") from None
             continue
-        except IntegrityError:
-            await free.repair(session, choice.network_id)
+        except _IndexIsWrong as wrong:
+            await free.repair(session, *wrong.args)
             continue
         await _check_quota(session, viewer, address)
-        words = f"Address {address.name} was requested for server {server.name}."
-        record(session, "ip.requested", words, subject=subject_of(address, server), actor=actor,
-               data={"server": server.id, "ipnet": address.network_id})  # fmt: skip
         return address
     raise Conflict(f"Too many take addresses at this moment; server {server.id} got none. Try again.")
 
 
 async def _claim(
-    session: AsyncSession, server: Server, wanted: Wanted, viewer: User, choice: _Choice
-) -> Address:
-    """Take what was chosen, or what comes next in the same network, now locked; else raise `_Lost`."""
-    network = await free.locked_network(session, choice.network_id)
+    session: AsyncSession, server: Server, wanted: Wanted, viewer: User, *, make_main: bool
+) -> Allocated:
+    """Choose, lock the network, take what was chosen or what comes next in the same network; else raise `_Lost`."""
+    choice = await _choose(session, server, wanted, viewer)
+    network = choice.network or await free.locked_network(session, choice.network_id)
     if network is None:
         raise _Lost
-    if not await free.take(session, network, choice.block):
+    if not await _take(session, network, choice):
         choice = await _choose(session, server, wanted, viewer)
-        if choice.network_id != network.id or not await free.take(session, network, choice.block):
+        if choice.network_id != network.id or not await _take(session, network, choice):
             raise _Lost
-    address = Address(
-        userspace_id=network.userspace_id,
-        network_id=network.id,
-        pool_id=choice.pool_id,
-        server_id=server.id,
-        name=str(choice.block),
-        key=choice.block.first_key,
-        version=choice.block.version,
-        prefix_length=network.network.max_prefixlen - (choice.block.size.bit_length() - 1),
-        domain=wanted.domain or server.domain,
-        status=AddressStatus.ALLOCATING,
-        status_info={},
-        created_at=utcnow(),
+    return await _insert(session, server, network, choice, wanted, make_main=make_main)
+
+
+async def _take(session: AsyncSession, network: Network, choice: _Choice) -> bool:
+    if choice.row is None:
+        return await free.take(session, network, choice.block)
+    return await free.carve(session, choice.row, choice.block)
+
+
+async def _insert(
+    session: AsyncSession,
+    server: Server,
+    network: Network,
+    choice: _Choice,
+    wanted: Wanted,
+    *,
+    make_main: bool,
+) -> Allocated:
+    block = choice.block
+    bits = allocation.BITS[block.version]
+    is_single_ipv4 = block.version == IPV4 and block.size == 1
+    if make_main:
+        refuse_as_main(str(block), block.version, bits - (block.size.bit_length() - 1))
+        await session.execute(_NO_MAIN, {"of_server": server.id})
+    domain = wanted.domain or server.domain
+    values: dict[str, object] = {
+        "userspace_id": network.userspace_id,
+        "network_id": network.id,
+        "pool_id": choice.pool_id,
+        "server_id": server.id,
+        "name": str(block),
+        "key": block.first_key,
+        "version": block.version,
+        "prefix_length": bits - (block.size.bit_length() - 1),
+        "domain": domain,
+        "ptr": "",
+        "note": "",
+        "status": AddressStatus.ALLOCATED,
+        "status_info": {},
+        "created_at": utcnow(),
+    }
+    statement = _INSERT_ADDRESS[session.get_bind().dialect.name]
+    found = await session.execute(statement, values | {"of_server": server.id, "may_be_main": is_single_ipv4})
+    row = found.one_or_none()
+    if row is None:
+        raise _IndexIsWrong(network.id)
+    return Allocated(
+        row.id, str(block), network.userspace_id, network.id, block.first_key, domain, row.is_main
     )
-    session.add(address)
-    await session.flush()
-    return address
 
 
-async def refuse_busy(session: AsyncSession, server: Server) -> None:
-    """Raise `Busy` while a task holds *server*, before anything is looked for."""
-    running = await active_task_of(session, "server", server.id)
-    if running is not None:
-        raise Busy(f"Server {server.id}", running.id, running.name, running.status)
+def told_of_allocation(address: Allocated, server: Server, actor: Actor) -> list[dict[str, object]]:
+    """The events of an allocation."""
+    subject = subject_of(address, server)
+    data = {"server": server.id, "ipnet": address.network_id}
+    words = f"Address {address.name} was allocated to server {server.name}."
+    events = [event_values("ip.allocated", words, subject=subject, actor=actor, data=data)]
+    return [*events, *_told_of_main(address, server)] if address.is_main else events
 
 
-async def _check_quota(session: AsyncSession, viewer: User, address: Address) -> None:
+def _told_of_main(address: Address | Allocated, server: Server) -> list[dict[str, object]]:
+    words = f"Address {address.name} is now the main one of its server."
+    return [event_values("ip.main", words, subject=subject_of(address, server), actor=SYSTEM)]
+
+
+async def _check_quota(session: AsyncSession, viewer: User, address: Allocated) -> None:
     if viewer.is_admin:
         return
+    version = address.key[0]
     quota = await queries.quota_of(session, viewer.id, lock=True)
-    most = quota.ipv4 if address.version == IPV4 else quota.ipv6
-    if await queries.taken_by_owner(session, viewer.id, address.version) > most:
-        family = FAMILIES[address.version]
+    most = quota.ipv4 if version == IPV4 else quota.ipv6
+    if await queries.taken_by_owner(session, viewer.id, version) > most:
+        family = FAMILIES[version]
         raise Forbidden(
             f"Your account may have {most} {family} addresses of its own choice. Ask the administrator."
         )
@@ -144,7 +290,9 @@ async def _choose(session: AsyncSession, server: Server, wanted: Wanted, viewer:
         await queries.userspace_by_id(session, wanted.userspace_id)
     if wanted.network_id is not None and not viewer.is_admin:
         raise Forbidden("Networks are for administrators; leave ip_net out, or name a public pool.")
-    network = await queries.network_by_id(session, wanted.network_id) if wanted.network_id else None
+    network = None
+    if wanted.network_id is not None:
+        network = await _network_to_take_from(session, wanted.network_id, is_locked=wanted.name is None)
     pool = await queries.pool_by_id(session, wanted.pool_id) if wanted.pool_id else None
     if pool is not None and not (pool.is_public or viewer.is_admin):
         raise NotFound(f"There is no pool {pool.id}.")
@@ -159,6 +307,16 @@ async def _choose(session: AsyncSession, server: Server, wanted: Wanted, viewer:
     if network is not None:
         return await _choose_in_network(session, server, wanted, network)
     return await _choose_in_pools(session, server, wanted, viewer, pool)
+
+
+async def _network_to_take_from(session: AsyncSession, network_id: int, *, is_locked: bool) -> Network:
+    """A network; locked before it is looked into, so that what is chosen there is still free."""
+    if not is_locked:
+        return await queries.network_by_id(session, network_id)
+    network = await free.locked_network(session, network_id)
+    if network is None:
+        raise NotFound(f"There is no network {network_id}.")
+    return network
 
 
 async def _choose_exactly(
@@ -258,13 +416,13 @@ async def _choose_in_network(
         )
     _refuse_other_location(network, server)
     prefix_length = _prefix_length(wanted, network.version)
-    block = await queries.lowest_free_in_network(session, network, prefix_length)
-    if block is None and await free.end_quarantines_of(session, [network.id]):
-        block = await queries.lowest_free_in_network(session, network, prefix_length)
-    if block is None:
+    found = await queries.lowest_free_in_network(session, network, prefix_length)
+    if found is None and await free.end_quarantines_of(session, [network.id]):
+        found = await queries.lowest_free_in_network(session, network, prefix_length)
+    if found is None:
         raise Conflict(f"Network {network.cidr} has no free {_noun(wanted)} left.")
-    pool_id = await queries.pool_holding(session, network.userspace_id, block)
-    return _Choice(network.id, block, pool_id)
+    pool_id = await queries.pool_holding(session, network.userspace_id, found.block)
+    return _Choice(network.id, found.block, pool_id, found.row, network)
 
 
 async def _choose_in_pools(
@@ -287,13 +445,11 @@ async def _choose_in_pools(
         ):
             break
         for pool in pools:
-            block = await queries.lowest_free_in_pool(
+            found = await queries.lowest_free_in_pool(
                 session, pool, version, prefix_length, server.location_id
             )
-            if block is not None:
-                network = await queries.innermost_network(session, pool.userspace_id, block)
-                if network is not None:
-                    return _Choice(network.id, block, pool.id)
+            if found is not None:
+                return _Choice(found.row.network_id, found.block, pool.id, found.row)
     names = ", ".join(pool.name for pool in pools)
     raise Conflict(f"No free {FAMILIES[version]} {_noun(wanted)} is left in pool {names}.")
 
@@ -331,82 +487,81 @@ def _refuse_other_location(network: Network, server: Server) -> None:
         )
 
 
-async def confirm(session: AsyncSession, address_id: int, *, task_id: int, make_main: bool) -> bool:
-    """Turn `allocating` into `allocated`; False when it is so already. The first IPv4 address becomes the main one."""
-    address = await locked_address(session, address_id)
-    if address is None or address.status not in {AddressStatus.ALLOCATING, AddressStatus.ALLOCATED}:
-        raise Conflict(f"Address {address_id} was taken away meanwhile.")
-    if address.status == AddressStatus.ALLOCATED:
-        return False
-    address.status, address.task_id = AddressStatus.ALLOCATED, None
-    await session.flush()
-    server = await _server_of(session, address)
-    words = f"Address {address.name} was allocated{f' to server {server.name}' if server else ''}."
-    record(session, "ip.allocated", words, subject=subject_of(address, server), actor=SYSTEM, task_id=task_id)
-    if make_main:
-        await set_main(session, address, actor=SYSTEM)
-    else:
-        await _ensure_main(session, address.server_id)
-    return True
+# --- taking an address
 
 
-async def withdraw(session: AsyncSession, address_id: int, *, task_id: int) -> None:
-    """Make an address free again that never came to be used; safe to repeat."""
-    address = await locked_address(session, address_id)
-    if address is None or address.task_id != task_id:
-        return
-    server = await _server_of(session, address)
-    record(session, "ip.withdrawn", f"Address {address.name} was not allocated and is free again.",
-           subject=subject_of(address, server), actor=SYSTEM, task_id=task_id)  # fmt: skip
-    await free.make_free(session, address)
+_OF_SERVER = (_ADDRESS.c.id == bindparam("address_id"), _ADDRESS.c.server_id == bindparam("of_server"))
+_IN_NETWORK = _ADDRESS.c.network_id == bindparam("in_network")
+_REST = (
+    update(_ADDRESS)
+    .where(*_OF_SERVER, _IN_NETWORK)
+    .values(
+        status=AddressStatus.QUARANTINED.value, server_id=None, is_main=False, domain="", ptr="",
+        quarantined_until=bindparam("until", type_=UtcDateTime()),
+    )
+    .returning(_ADDRESS.c.id)
+)  # fmt: skip
+_GONE = delete(_ADDRESS).where(*_OF_SERVER, _IN_NETWORK).returning(_ADDRESS.c.id)
+_HAS = select(
+    _ADDRESS.c.network_id, _ADDRESS.c.name, _ADDRESS.c.key, _ADDRESS.c.prefix_length, _ADDRESS.c.is_main
+).where(*_OF_SERVER)
 
 
-async def begin_release(session: AsyncSession, address: Address, server: Server, *, actor: Actor) -> None:
-    """Mark an address of a server as being removed; `release` removes it."""
-    if address.status == AddressStatus.REMOVING:
-        raise Conflict(f"Address {address.name} is being removed already.")
-    address.status = AddressStatus.REMOVING
-    await session.flush()
-    words = f"Removal of address {address.name} from server {server.name} was requested."
-    record(session, "ip.removal_requested", words, subject=subject_of(address, server), actor=actor)
+async def release(
+    session: AsyncSession, server: Server, address_id: int, *, quarantine: timedelta
+) -> Released:
+    """Take an address from *server*, which is held, into quarantine or free at once."""
+    while True:
+        asked: dict[str, object] = {"address_id": address_id, "of_server": server.id}
+        found = (await session.execute(_HAS, asked)).one_or_none()
+        if found is None:
+            raise NotFound(f"Server {server.id} has no address {address_id}.")
+        network = await free.locked_network(session, found.network_id)
+        asked["in_network"] = found.network_id
+        if quarantine > timedelta(0):
+            asked["until"] = utcnow() + quarantine
+        done = await session.scalar(_REST if quarantine > timedelta(0) else _GONE, asked)
+        if done is not None and network is not None:
+            break  # else a nested network took it over before this one was locked
+    if not quarantine > timedelta(0):
+        await free.give_back(session, network, allocation.block_at(found.key, found.prefix_length))
+    next_main = await _elect_main(session, server) if found.is_main else None
+    return Released(address_id, found.name, network.userspace_id, found.key, next_main)
 
 
-async def keep(session: AsyncSession, address_id: int, *, task_id: int) -> None:
-    """Turn `removing` back into `allocated`; safe to repeat."""
-    address = await locked_address(session, address_id)
-    if address is not None and address.task_id == task_id and address.status == AddressStatus.REMOVING:
-        address.status, address.task_id = AddressStatus.ALLOCATED, None
-        server = await _server_of(session, address)
-        record(session, "ip.kept", f"Address {address.name} was not removed.", subject=subject_of(address, server),
-               actor=SYSTEM, task_id=task_id)  # fmt: skip
+def told_of_release(address: Released, server: Server, actor: Actor) -> list[dict[str, object]]:
+    """The events of a release."""
+    words = f"Address {address.name} was removed from server {server.name}."
+    subject = subject_of(address, server)
+    events = [event_values("ip.removed", words, subject=subject, actor=actor, data={"server": server.id})]
+    return [*events, *_told_of_main(address.next_main, server)] if address.next_main else events
 
 
-async def release(session: AsyncSession, address_id: int, *, task_id: int, quarantine: timedelta) -> bool:
-    """Take an address from its server, into quarantine or free at once; False when that is done already."""
-    address = await locked_address(session, address_id)
-    if address is None or address.server_id is None or address.task_id != task_id:
-        return False
-    server_id, server = address.server_id, await _server_of(session, address)
-    words = f"Address {address.name} was removed{f' from server {server.name}' if server else ''}."
-    record(session, "ip.removed", words, subject=subject_of(address, server), actor=SYSTEM, task_id=task_id,
-           data={"server": server_id})  # fmt: skip
-    if quarantine > timedelta(0):
-        address.status, address.task_id = AddressStatus.QUARANTINED, None
-        address.server_id, address.is_main, address.domain, address.ptr = None, False, "", ""
-        address.quarantined_until = utcnow() + quarantine
+async def _elect_main(session: AsyncSession, server: Server) -> Address | None:
+    """Make the oldest IPv4 address of a server its main one, where it has any."""
+    query = (
+        select(Address)
+        .where(
+            Address.server_id == server.id,
+            Address.version == IPV4,
+            Address.prefix_length == allocation.BITS[IPV4],
+        )
+        .order_by(Address.id)
+        .limit(1)
+    )
+    oldest = (await session.scalars(query)).one_or_none()
+    if oldest is not None:
+        oldest.is_main = True
         await session.flush()
-    else:
-        await free.make_free(session, address)
-    await _ensure_main(session, server_id)
-    return True
+    return oldest
 
 
 async def set_main(session: AsyncSession, address: Address, *, actor: Actor) -> None:
     """Make an IPv4 address the one that the operating system is installed with; safe to repeat."""
-    refuse_as_main(address)
+    refuse_as_main(address.name, address.version, address.prefix_length)
     if address.is_main:
         return
-    await session.execute(update(Address).where(Address.server_id == address.server_id).values(is_main=False))
+    await session.execute(_NO_MAIN, {"of_server": address.server_id})
     address.is_main = True
     await session.flush()
     server = await _server_of(session, address)
@@ -414,28 +569,10 @@ async def set_main(session: AsyncSession, address: Address, *, actor: Actor) -> 
            subject=subject_of(address, server), actor=actor)  # fmt: skip
 
 
-def refuse_as_main(address: Address) -> None:
+def refuse_as_main(name: str, version: int, prefix_length: int) -> None:
     """Raise `Invalid` for what is no single IPv4 address."""
-    if address.version != IPV4 or address.prefix_length != allocation.BITS[4]:
-        raise Invalid(f"set_as_main_ipv4: {address.name} is no IPv4 address.")
-
-
-async def _ensure_main(session: AsyncSession, server_id: int | None) -> None:
-    """Have a server with IPv4 addresses have a main one: its oldest, where none was chosen."""
-    query = (
-        select(Address)
-        .where(
-            Address.server_id == server_id,
-            Address.version == IPV4,
-            Address.prefix_length == allocation.BITS[4],
-            Address.status == AddressStatus.ALLOCATED,
-        )
-        .order_by(Address.is_main.desc(), Address.id)
-        .limit(1)
-    )
-    oldest = (await session.scalars(query)).one_or_none()
-    if oldest is not None:
-        await set_main(session, oldest, actor=SYSTEM)
+    if version != IPV4 or prefix_length != allocation.BITS[IPV4]:
+        raise Invalid(f"set_as_main_ipv4: {name} is no IPv4 address.")
 
 
 async def edit_address(
@@ -457,24 +594,6 @@ async def edit_address(
         actor=actor,
         data={"changed": changes},
     )
-
-
-async def settle(session: AsyncSession, server_id: int | None = None) -> None:
-    """Finish what tasks left that ended before their first step, such as those aborted while queued; safe to repeat."""
-    query = (
-        select(Address.id, Address.status, Address.task_id)
-        .outerjoin(Task, Task.id == Address.task_id)
-        .where(Address.task_id.is_not(None), Task.status.is_(None) | Task.status.not_in(ACTIVE))
-        .order_by(Address.network_id, Address.id)
-    )
-    if server_id is not None:
-        query = query.where(Address.server_id == server_id)
-    for address_id, status, task_id in (await session.execute(query)).all():
-        assert task_id is not None  # noqa: S101  # by the condition
-        if status == AddressStatus.ALLOCATING:
-            await withdraw(session, address_id, task_id=task_id)
-        else:
-            await keep(session, address_id, task_id=task_id)
 
 
 async def locked_address(session: AsyncSession, address_id: int) -> Address | None:
