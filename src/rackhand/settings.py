@@ -71,6 +71,30 @@ class Settings(BaseSettings):
         "",
         description="How machines reach `boot_listen`, as a URL; empty: under the address that they asked.",
     )
+    dhcp_interface: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9._-]{0,15}$",
+        description="Interface in the provisioning network on which dnsmasq answers machines that boot; empty: no"
+        " DHCP server of ours.",
+    )
+    dhcp_ranges: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="Addresses for machines that boot, separated by commas: `first-last/length@router`, with or"
+        " without the router. Subnets that are not on the interface are reached through DHCP relays.",
+    )
+    dhcp_proxy: bool = Field(
+        default=False,
+        description="Another DHCP server gives the addresses; ours only says what to boot (proxy DHCP).",
+    )
+    dhcp_unknown: bool = Field(
+        default=False,
+        description="Answer machines that are in no inventory, too: they boot their disk, and are listed as discovered"
+        " with their serial number.",
+    )
+    ipxe_files: Path = Field(
+        Path("/usr/lib/ipxe"),
+        description="Directory of `undionly.kpxe` and `snponly.efi`, for firmware that is not iPXE itself.",
+    )
     boot_transfers: int = Field(
         64, ge=1, description="Kernels, ramdisks and images that are sent at once; others wait."
     )
@@ -91,6 +115,9 @@ class Settings(BaseSettings):
         24.0,
         gt=0,
         description="Hours that the disks of a server may take to be erased; then the wipe has failed.",
+    )
+    install_hours: float = Field(
+        6.0, gt=0, description="Hours after which an installation is ended by force."
     )
     first_boot_url: str = Field(
         "",
