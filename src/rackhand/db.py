@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -156,6 +156,12 @@ class Database:
                 await session.commit()
         for act in session.info.pop(AFTER_COMMIT, ()):
             await act()
+
+    @asynccontextmanager
+    async def rehearse(self) -> AsyncIterator[AsyncSession]:
+        """Open a write transaction that is rolled back at the end: what would happen is only looked at."""
+        async with self._writer if self.is_sqlite else nullcontext(), self._writers() as session:
+            yield session
 
     async def migrate(self) -> None:
         """Bring the schema to this version; of several processes that start at once, one does the work."""

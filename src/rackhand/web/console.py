@@ -11,7 +11,20 @@ from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rackhand.http.edge import API_PATH
-from rackhand.web import events, networks, overview, racks, servers, signin, switches, tasks, users
+from rackhand.web import (
+    adding,
+    bulk,
+    events,
+    networks,
+    overview,
+    racks,
+    reports,
+    servers,
+    signin,
+    switches,
+    tasks,
+    users,
+)
 from rackhand.web.assets import serve_asset
 from rackhand.web.page import ConsoleServices
 from rackhand.web.routing import answer_unknown
@@ -51,7 +64,10 @@ ROUTES: Sequence[BaseRoute] = (
     Route("/static/{name:path}", serve_asset),
     *signin.ROUTES,
     *overview.ROUTES,
+    *adding.ROUTES,
+    *bulk.ROUTES,
     *servers.ROUTES,
+    *reports.ROUTES,
     *tasks.ROUTES,
     *racks.ROUTES,
     *networks.ROUTES,

@@ -68,12 +68,10 @@ async def search(page: Page) -> Response:
         ),
     }
     if page.user.is_admin:
-        texts = ("name", "model", "serial", "barcode", "host", "notes")
-        found["switches"] = await switches.switch_page(page.session, _first(Listing(page, texts, ())))
-        texts = ("email", "full_name", "phone_number")
-        found["users"] = await users.page(
-            page.session, _first(Listing(page, texts, ())), visible_to=page.user
-        )
+        devices = Listing(page, ("name", "model", "serial", "barcode", "host", "notes"), ())
+        found["switches"] = await switches.switch_page(page.session, _first(devices))
+        accounts = Listing(page, ("email", "full_name", "phone_number"), ())
+        found["users"] = await users.page(page.session, _first(accounts), visible_to=page.user)
     only = [row for page_of in found.values() for row in page_of.rows]
     if len(only) == 1 and len(found["servers"].rows) == 1:
         return page.go(f"/servers/{only[0].id}")

@@ -221,13 +221,18 @@ async def show_locations(page: Page) -> Response:
 
 async def show_new_location(page: Page) -> Response:
     """The form of a new location."""
-    return page.render("locations/form.html", title=gettext("Add a location"), row=None, form=page.form())
+    form = page.form({"clear_on_release": "full"})
+    return page.render("locations/form.html", title=gettext("Add a location"), row=None, form=form)
+
+
+def _location_values(page: Page) -> dict[str, Any]:
+    given = {"name": page.typed.get("name", "").strip(), "notes": page.typed.get("notes", "")}
+    return given | page.given("clear_on_release")
 
 
 async def add_location(page: Page) -> Response:
     """Add a location."""
-    given = {"name": page.typed.get("name", "").strip(), "notes": page.typed.get("notes", "")}
-    body = schemas.LocationBody.model_validate(given)
+    body = schemas.LocationBody.model_validate(_location_values(page))
     await api.add_location(session=page.session, _admin=page.user, actor=page.actor, body=body)
     return page.go("/locations", "added")
 
@@ -235,7 +240,7 @@ async def add_location(page: Page) -> Response:
 async def show_location(page: Page, id: int) -> Response:
     """The form of a location."""
     row = await queries.location_by_id(page.session, id)
-    initial = {"name": row.name, "notes": row.notes}
+    initial = {name: getattr(row, name) for name in ("name", "notes", "clear_on_release")}
     return page.render("locations/form.html", title=row.name, row=row, form=page.form(initial))
 
 
@@ -245,8 +250,7 @@ async def edit_location(page: Page, id: int) -> Response:
     if page.typed.get("action") == "delete":
         await api.delete_location(**common)
         return page.go("/locations", "deleted")
-    given = {"name": page.typed.get("name", "").strip(), "notes": page.typed.get("notes", "")}
-    await api.edit_location(**common, body=schemas.EditLocation.model_validate(given))
+    await api.edit_location(**common, body=schemas.EditLocation.model_validate(_location_values(page)))
     return page.go("/locations", "saved")
 
 

@@ -6,6 +6,9 @@ from typing import Any
 
 from starlette.responses import Response
 
+from rackhand.deploy import api as deploy_api
+from rackhand.deploy import release_api
+from rackhand.deploy.schemas import ClearBody
 from rackhand.errors import Invalid, NotFound
 from rackhand.events import queries as events
 from rackhand.hardware.drivers import DRIVERS, setting_fields
@@ -184,7 +187,7 @@ async def set_owner(page: Page, id: int) -> Response:
     """Give the server to an account, or take it back."""
     common: dict[str, Any] = {"id": id, "session": page.session, "admin": page.user, "actor": page.actor}
     if page.typed.get("action") == "take":
-        await servers_api.take_owner(**common)
+        await release_api.take_owner(**common, engine=page.services.engine)
     else:
         email = page.typed.get("owner", "").strip()
         if not email:
@@ -359,12 +362,32 @@ async def add_address(page: Page, id: int) -> Response:
     return page.go(f"/servers/{id}#network", "started")
 
 
+async def start_operation(page: Page, id: int) -> Response:
+    """Diagnose the server, or wipe its disks, for which its name has to be typed."""
+    acting: dict[str, Any] = {
+        "id": id, "session": page.session, "actor": page.actor, "engine": page.services.engine,
+    }  # fmt: skip
+    asked = page.typed.get("action", "")
+    if asked == "diagnose" and page.user.is_admin:
+        await deploy_api.operation_diag(**acting, admin=page.user)
+    elif asked == "wipe":
+        row = await queries.row_by_id(page.session, id, visible_to=page.user)
+        if page.typed.get("confirm", "").strip() != row.name:
+            raise Invalid(f"confirm: type {row.name} to have its disks wiped.")
+        body = ClearBody.model_validate({"clear_hdd": page.typed.get("clear_hdd", "")})
+        await deploy_api.operation_clear_hdd(**acting, user=page.user, body=body)
+    else:
+        raise Invalid("Say what is to be done.")
+    return page.go(f"/servers/{id}", "started")
+
+
 ROUTES = (
     show("/servers", show_servers, SIGNED_IN),
     show("/servers/{id:int}", show_server, SIGNED_IN),
     show("/servers/{id:int}/state", show_state, SIGNED_IN),
     change("/servers/{id:int}/power", switch_power, show_server, SIGNED_IN),
     change("/servers/{id:int}/notes", set_notes, show_server, SIGNED_IN),
+    change("/servers/{id:int}/operations", start_operation, show_server, SIGNED_IN),
     change("/servers/{id:int}/addresses", add_address, show_server, SIGNED_IN),
     change("/servers/{id:int}/owner", set_owner, show_server),
     change("/servers/{id:int}/set-state", set_state, show_server),
