@@ -169,14 +169,6 @@ async def give_owner(
     return IdAnswer(id=server.id)
 
 
-@router.delete("/server/{id}/owner")
-async def take_owner(id: ObjectId, session: Session, admin: Admin, actor: CurrentActor) -> IdAnswer:
-    """Release a server."""
-    server = await queries.by_id(session, id, visible_to=admin)
-    await service.take_owner(session, server, actor=actor)
-    return IdAnswer(id=server.id)
-
-
 @router.post("/server/{id}/maintenance")
 async def set_maintenance(
     id: ObjectId, session: Session, admin: Admin, actor: CurrentActor, body: SwitchBody | None = None
@@ -340,9 +332,8 @@ async def get_location(id: ObjectId, session: Session, _viewer: CurrentUser) -> 
 @place_router.post("/location")
 async def add_location(session: Session, _admin: Admin, actor: CurrentActor, body: LocationBody) -> IdAnswer:
     """Add a location."""
-    return IdAnswer(
-        id=(await service.add_location(session, name=body.name, notes=body.notes, actor=actor)).id
-    )
+    location = await service.add_location(session, **body.model_dump(), actor=actor)
+    return IdAnswer(id=location.id)
 
 
 @place_router.post("/location/{id}")

@@ -22,13 +22,17 @@ class ServerStatus(StrEnum):
 
 
 class Location(Base):
-    """A data centre: one set of workers and one provisioning network."""
+    """A data centre: one set of workers and one provisioning network.
+
+    `clear_on_release` is how disks are cleared when a server is taken back: `none`, `fast` or `full`.
+    """
 
     __tablename__ = "location"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     notes: Mapped[str] = mapped_column(default="")
+    clear_on_release: Mapped[str] = mapped_column(default="full")
     created_at: Mapped[datetime]
 
 

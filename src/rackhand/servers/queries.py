@@ -330,9 +330,7 @@ async def stock(session: AsyncSession, *, visible_to: User) -> Sequence[AnyRow]:
     """Configurations that exist, with the number of servers and of available ones; a user sees its own."""
     available = func.count().filter(IS_AVAILABLE)
     query = (
-        select(
-            Server.configuration, available.label("free_server_count"), func.count().label("server_count")
-        )
+        select(Server.configuration, available.label("free_server_count"), func.count().label("server_count"))
         .where(Server.configuration.is_not(None), Server.configuration != "")
         .group_by(Server.configuration)
         .order_by(Server.configuration)

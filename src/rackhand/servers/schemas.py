@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, StringConstraints
 
@@ -29,6 +29,7 @@ def _mac(value: str) -> str:
 
 Mac = Annotated[str, AfterValidator(_mac)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+Clearing = Literal["none", "fast", "full"]
 
 
 class NicBody(Body):
@@ -150,10 +151,11 @@ class ImportBody(Body):
 
 
 class LocationBody(Body):
-    """A location."""
+    """A location; `clear_on_release` says how disks are cleared when a server is taken back."""
 
     name: Name = Field(examples=["ams1"])
     notes: Notes = ""
+    clear_on_release: Clearing = "full"
 
 
 class EditLocation(Body):
@@ -161,6 +163,7 @@ class EditLocation(Body):
 
     name: Name | None = None
     notes: Notes | None = None
+    clear_on_release: Clearing | None = None
 
 
 class RackBody(Body):
@@ -297,6 +300,7 @@ def location_row(row: AnyRow) -> dict[str, object]:
         "id": location.id,
         "name": location.name,
         "notes": location.notes,
+        "clear_on_release": location.clear_on_release,
         "server_count": row.server_count,
         "created_at": wire_time(location.created_at),
     }

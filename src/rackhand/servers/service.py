@@ -274,9 +274,11 @@ async def remove_bmc(session: AsyncSession, server: Server, *, actor: Actor) -> 
 # --- locations and racks
 
 
-async def add_location(session: AsyncSession, *, name: str, notes: str, actor: Actor) -> Location:
+async def add_location(
+    session: AsyncSession, *, name: str, notes: str, clear_on_release: str = "full", actor: Actor
+) -> Location:
     """Add a location."""
-    location = Location(name=name, notes=notes, created_at=utcnow())
+    location = Location(name=name, notes=notes, clear_on_release=clear_on_release, created_at=utcnow())
     await _save(session, location)
     record(session, "location.created", f"Location {name} was added.", subject=Subject("location", location.id, name),
            actor=actor)  # fmt: skip
