@@ -27,12 +27,13 @@ from starlette.types import Receive, Scope, Send
 
 import rackhand
 from rackhand import vault as vaults
+from rackhand.boot import task_secrets
 from rackhand.boot.dnsmasq import dhcp_server
 from rackhand.boot.listener import boot_listener
 from rackhand.db import Database, utcnow
 from rackhand.deploy import api as deploy_api
 from rackhand.deploy import operations as deploy_operations
-from rackhand.deploy import release_api
+from rackhand.deploy import os_api, release_api, rescue
 from rackhand.errors import Unauthenticated
 from rackhand.events import api as events_api
 from rackhand.events import service as events
@@ -77,7 +78,12 @@ OPERATIONS = (
     *switch_operations.OPERATIONS,
     *deploy_operations.OPERATIONS,
 )
-SERVER_PARTS: tuple[ServerPart, ...] = (ipam_api.SERVER_PART, switches_api.SERVER_PART, pdu_api.SERVER_PART)
+SERVER_PARTS: tuple[ServerPart, ...] = (
+    ipam_api.SERVER_PART,
+    switches_api.SERVER_PART,
+    pdu_api.SERVER_PART,
+    rescue.SERVER_PART,
+)
 TIDY_EVERY = timedelta(hours=1)
 
 
@@ -194,6 +200,7 @@ async def _tidy(services: Services) -> None:
                 )
                 kept = now - timedelta(days=services.settings.task_retention_days)
                 forgotten = await engines.forget_finished(session, kept)
+                await task_secrets.forget_finished(session)
             await engines.forget_workflows(forgotten)
         except Exception:  # a supervisor: the next round tries again
             log.exception("tidying failed")
@@ -232,6 +239,9 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(energy_api.router)
     app.include_router(deploy_api.router)
     app.include_router(release_api.router)
+    app.include_router(os_api.router)
+    app.include_router(os_api.vm_router)
+    app.include_router(os_api.upload_router)
     app.include_router(ipam_api.router)
     app.include_router(switches_api.switch_router)
     app.include_router(traffic_api.router)
@@ -243,7 +253,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(events_api.router, dependencies=[Depends(auth.current_user)])
     _add_product_routes(app, services)
     # From the inside out: see http/edge.py.
-    app.add_middleware(edge.JsonBody, limit=settings.body_limit)
+    app.add_middleware(edge.JsonBody, limit=settings.body_limit, uploads=(os_api.UPLOADS,))
     app.add_middleware(edge.NormalisePath)
     if settings.cors_origins:
         app.add_middleware(

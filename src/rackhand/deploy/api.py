@@ -9,29 +9,18 @@ from rackhand.deploy import certificates
 from rackhand.deploy.diagnose import DIAGNOSE, Diagnose
 from rackhand.deploy.model import Erasure, SigningKey
 from rackhand.deploy.schemas import ClearBody, DiagBody, erasure_row
+from rackhand.deploy.service import refuse_unbootable
 from rackhand.deploy.wipe_disks import CLEAR_DISKS, CLEAR_NOTHING, Clear, ClearDisks
 from rackhand.errors import Conflict, Invalid, NotFound
 from rackhand.events.queries import last_notify
 from rackhand.http.transaction import Session, TransactionRoute
 from rackhand.http.wire import ListAnswer, ObjectId, TaskAck, json_response, list_response, wire_time
 from rackhand.servers import queries
-from rackhand.servers.model import Server
 from rackhand.servers.service import refuse_protected
 from rackhand.tasks.api import CurrentEngine
 from rackhand.users.auth import Admin, CurrentActor, CurrentUser
 
 router = APIRouter(prefix="/dci/v3", tags=["operations"], route_class=TransactionRoute)
-
-
-def _refuse_unbootable(server: Server) -> None:
-    """Refuse what no network boot can be tried on."""
-    if server.bmc is None:
-        raise Conflict(f"Server {server.id} has no BMC access. Add one: POST server/{server.id}/bmc.")
-    if not server.nics:
-        raise Conflict(
-            f"Server {server.id} has no network interface, so nobody would know it when it boots."
-            f" Add one: POST server/{server.id}/nic."
-        )
 
 
 @router.post("/server/{id}/operation_diag")
@@ -51,7 +40,7 @@ async def operation_diag(
         raise NotFound(f"There is no diagnostics template {asked.os_template_id}; 0 is the built-in one.")
     if asked.setup_ipmi:
         raise Invalid("setup_ipmi: setting up a BMC is not possible yet.")
-    _refuse_unbootable(server)
+    refuse_unbootable(server)
     params = Diagnose(clear=Clear(asked.clear_hdd))
     task = await engine.enqueue(session, DIAGNOSE, server, actor=actor, params=params)
     return TaskAck(id=server.id, task=task.id)
@@ -73,7 +62,7 @@ async def operation_clear_hdd(
     if clear is Clear.NONE:
         task = await engine.enqueue(session, CLEAR_NOTHING, server, actor=actor)
         return TaskAck(id=server.id, task=task.id)
-    _refuse_unbootable(server)
+    refuse_unbootable(server)
     task = await engine.enqueue(session, CLEAR_DISKS, server, actor=actor, params=ClearDisks(clear=clear))
     return TaskAck(id=server.id, task=task.id)
 

@@ -16,7 +16,8 @@ from rackhand.boot import agents, first_boot, task_secrets
 from rackhand.boot.model import AgentSession
 from rackhand.db import utcnow
 from rackhand.deploy import steps
-from rackhand.deploy.cloud_init import FirstBootWork, Identity, NetworkAddress, seed_files
+from rackhand.deploy.addressing import main_addresses, main_mac
+from rackhand.deploy.cloud_init import FirstBootWork, Identity, seed_files
 from rackhand.deploy.hardware import GB
 from rackhand.deploy.images import path_of
 from rackhand.deploy.layout import (
@@ -33,17 +34,13 @@ from rackhand.deploy.os_model import ImageFormat, OsImage
 from rackhand.deploy.steps import ask_agent
 from rackhand.events.service import SYSTEM, record
 from rackhand.http.wire import wire_time
-from rackhand.ipam.queries import addresses_of
 from rackhand.servers import queries
 from rackhand.servers.model import Server
 from rackhand.servers.service import subject_of
 from rackhand.settings import Settings
-from rackhand.switches.service import data_ports
 from rackhand.tasks.operation import Done, Operation, Step, StepContext, StepFailed, Wait
 
 Json = Mapping[str, Any]
-
-ADDRESS_BITS = {4: 32, 6: 128}
 
 
 class ImageFacts(BaseModel):
@@ -274,29 +271,10 @@ async def _seed(ctx: StepContext, session: AsyncSession, server: Server, kept: J
     return seed_files(
         identity,
         work,
-        mac=await _main_mac(ctx, session, server),
+        mac=await main_mac(session, server, linked=ctx.memo.get("linked", ())),
         addresses=await main_addresses(session, server.id),
         resolvers=settings.resolvers,
     )
-
-
-async def main_addresses(session: AsyncSession, server_id: int) -> list[NetworkAddress]:
-    """The main IPv4 address of a server, and its first IPv6 address, with their gateways."""
-    found: dict[int, NetworkAddress] = {}
-    for row in (await addresses_of(session, [server_id])).get(server_id, ()):
-        if row.prefix_length == ADDRESS_BITS[row.version]:
-            found.setdefault(row.version, NetworkAddress(f"{row.name}/{row.mask}", row.gateway or ""))
-    return [found[version] for version in sorted(found)]
-
-
-async def _main_mac(ctx: StepContext, session: AsyncSession, server: Server) -> str:
-    """The interface of the main address: the first one that is cabled by the record, and has a link by the agent."""
-    by_id = {nic.id: nic.mac for nic in server.nics}
-    ports = await data_ports(session, server.id)
-    cabled = [by_id.get(port.connection.nic_id or 0) for port in ports if port.connection]
-    linked: list[str] = ctx.memo.get("linked", [])
-    ordered = [mac for mac in (*cabled, *by_id.values()) if mac]
-    return next((mac for mac in ordered if mac in linked), ordered[0])
 
 
 def _host_keys(values: Mapping[str, Any]) -> dict[str, str]:

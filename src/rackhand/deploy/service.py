@@ -1,4 +1,4 @@
-"""Writing down what a diagnosis found."""
+"""What operations on whole servers need of a server, and writing down what a diagnosis found."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rackhand.db import utcnow
 from rackhand.deploy.hardware import GB, changes_between, complaints, configuration_of, hardware_info
+from rackhand.errors import Conflict
 from rackhand.events.service import SYSTEM, record
 from rackhand.http.wire import wire_time
 from rackhand.servers.model import Disk, Nic, Server
@@ -16,6 +17,17 @@ from rackhand.tasks.model import Task
 from rackhand.tasks.operation import StepFailed
 
 Json = Mapping[str, Any]
+
+
+def refuse_unbootable(server: Server) -> None:
+    """Refuse what no network boot can be tried on."""
+    if server.bmc is None:
+        raise Conflict(f"Server {server.id} has no BMC access. Add one: POST server/{server.id}/bmc.")
+    if not server.nics:
+        raise Conflict(
+            f"Server {server.id} has no network interface, so nobody would know it when it boots."
+            f" Add one: POST server/{server.id}/nic."
+        )
 
 
 async def save_diagnosis(
