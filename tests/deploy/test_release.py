@@ -58,6 +58,9 @@ async def test_a_released_server_is_in_stock_again_off_and_out_of_the_customers_
     customers = (await api.get("/dci/v3/vlan?where=vid EQ 20"))["list"][0]
     await api.post(f"/dci/v3/vlan/{customers['id']}", {"purpose": "customer", "owner": tenant})
     assert (await deploying.finish(SSD, "port", {"vlan": 20}))["status"] == "complete"
+    await api.post("/ip/v3/ipnet", {"name": "198.51.100.0/24"})
+    given = await api.post(f"/dci/v3/server/{SSD}/ip", {"ip_name": "198.51.100.7", "domain": "a.example.com"})
+    assert (await api.finished(given["task"]))["status"] == "complete"
     assert (await deploying.finish(SSD, "suspend"))["status"] == "complete"
     answer = await api.delete(f"/dci/v3/server/{SSD}/owner")
     task = await api.finished(answer["task"], timeout=90)
@@ -67,6 +70,10 @@ async def test_a_released_server_is_in_stock_again_off_and_out_of_the_customers_
     assert {status for status, _ in await _vlans(deploying, SSD)} == {"up"}
     row = await deploying.server(SSD)
     assert (row["status"], row["state"], row["power_status"]) == ("free", "active", "off")
+    assert row["ip"] == []
+    (address,) = (await api.get("/dci/v3/ip?where=name EQ '198.51.100.7'"))["list"]
+    assert address["server"] is None or address["server"] == ""
+    await api.refused(409, "POST", f"/dci/v3/server/{SSD}/ip", {"ip_name": "198.51.100.7"})
     assert (await api.get(f"/dci/v3/server?where=is_available EQ true AND id EQ {SSD}"))["size"] == 1
     (erasure,) = (await api.get(f"/dci/v3/server/{SSD}/erasure"))["list"]
     assert erasure["is_proven"] is True

@@ -4,6 +4,8 @@ While this runs the server is not in stock, and when it fails the server is quar
 is never given on unwiped by accident. Without a BMC nothing can be booted and so nothing be wiped: the history says so.
 """
 
+from datetime import timedelta
+
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,7 +22,11 @@ from rackhand.deploy.wipe_disks import (
     wipe_disks,
 )
 from rackhand.events.model import Event
+from rackhand.events.service import SYSTEM, Subject, record
 from rackhand.hardware.interfaces import AdminStatus, PowerState
+from rackhand.ipam import service as addressing
+from rackhand.ipam.model import Address
+from rackhand.ipam.operations import DEFAULT_QUARANTINE_HOURS
 from rackhand.servers import queries
 from rackhand.servers.model import Location, Server
 from rackhand.servers.service import SUBJECT
@@ -30,6 +36,7 @@ from rackhand.switches.queries import vlan_of_purpose
 from rackhand.switches.service import data_ports
 from rackhand.tasks.operation import Done, Operation, Step, StepContext
 
+QUARANTINE = timedelta(hours=DEFAULT_QUARANTINE_HOURS)
 # What puts something on the disks; installing and rescue end with the server on.
 _STARTS = ("power_on", "power_reset", "operation_os", "operation_recovery")
 
@@ -87,6 +94,19 @@ async def park_ports(ctx: StepContext, server: Server) -> Done:
     return Done("" if ports else "the server has no data connection")
 
 
+async def release_addresses(ctx: StepContext, server: Server) -> Done:
+    """Take the customer's addresses from the server, into quarantine. Safe to repeat."""
+    async with ctx.tools.db.write() as session:
+        held = await session.get_one(Server, server.id, with_for_update=True)
+        addresses = (await session.scalars(select(Address).where(Address.server_id == server.id))).all()
+        for address in addresses:
+            taken = await addressing.release(session, held, address.id, quarantine=QUARANTINE)
+            words = f"Address {taken.name} was taken from {server.name}, which was released."
+            subject = Subject("ip", address.id, taken.name)
+            record(session, "ip.removed", words, subject=subject, actor=SYSTEM, task_id=ctx.task_id)
+    return Done(f"{len(addresses)} addresses" if addresses else "it had none")
+
+
 async def forget_override(ctx: StepContext, server: Server) -> Done:
     """Leave no boot override behind, and the server off. Safe to repeat."""
     await steps.clear_override(ctx, server)
@@ -116,6 +136,7 @@ RELEASE = Operation(
         Step(steps.release_boot, cancellable=False),
         Step(steps.shut_down, deadline=BMC_DEADLINE, cancellable=False),
         Step(park_ports, deadline=BMC_DEADLINE, cancellable=False),
+        Step(release_addresses, cancellable=False),
         Step(forget_override, deadline=BMC_DEADLINE, cancellable=False),
     ),
 )
