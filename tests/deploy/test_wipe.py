@@ -137,7 +137,10 @@ async def test_a_wipe_that_is_called_off_in_the_middle_quarantines(deploying: De
     await deploying.settled(SSD)
 
 
-async def test_a_machine_that_loses_its_power_in_the_middle_is_quarantined(deploying: Deploying) -> None:
+async def test_a_machine_that_loses_its_power_in_the_middle_is_quarantined(
+    deploying: Deploying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deploying.services.settings, "agent_patience", 6.0)
     name = deploying.machine(SSD).name
     deploying.rack.control.fault_on(name, "disk_stuck", value=0)
     task = await deploying.start(SSD, "operation_clear_hdd", {"clear_hdd": "full"})

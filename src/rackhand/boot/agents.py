@@ -4,6 +4,7 @@ A command is done once by one boot of a machine. When the machine is restarted i
 the step that asked for it decides whether to ask again.
 """
 
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ TOKEN_BYTES = 24
 TOUCH_AFTER = timedelta(seconds=10)
 LOG_TAIL = 16 * 1024
 OPEN = (CommandState.QUEUED, CommandState.RUNNING)
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,9 @@ async def greet(session: AsyncSession, nonce: str, greeting: Greeting) -> tuple[
             boot_id=greeting.boot_id,
             identity={
                 "macs": list(greeting.macs),
-                "serial": greeting.serial,
-                "uuid": greeting.uuid,
-                "boot_mode": greeting.boot_mode,
+                "serial": _storable(greeting.serial),
+                "uuid": _storable(greeting.uuid),
+                "boot_mode": _storable(greeting.boot_mode),
                 "url": greeting.url,
             },
             address=greeting.address,
@@ -177,14 +179,25 @@ async def finish(
     if command.state not in OPEN:
         return False
     command.state = CommandState.DONE if ok else CommandState.FAILED
-    command.result = dict(result) if result is not None else None
-    command.error, command.finished_at = error, utcnow()
+    command.result = None if result is None else _storable(dict(result))
+    command.error, command.finished_at = _storable(error), utcnow()
     return True
+
+
+def _storable(value: Any) -> Any:
+    """Take out what no database keeps: U+0000 and halves of surrogate pairs, which firmware likes to say."""
+    if isinstance(value, str):
+        return UNSTORABLE.sub("", value)
+    if isinstance(value, list):
+        return [_storable(each) for each in value]
+    if isinstance(value, dict):
+        return {UNSTORABLE.sub("", key): _storable(each) for key, each in value.items()}
+    return value
 
 
 def add_log(agent: AgentSession, lines: Sequence[str]) -> None:
     """Keep the last words of an agent."""
-    agent.log_tail = (agent.log_tail + "".join(f"{line}\n" for line in lines))[-LOG_TAIL:]
+    agent.log_tail = (agent.log_tail + "".join(f"{_storable(line)}\n" for line in lines))[-LOG_TAIL:]
 
 
 async def _command_of(session: AsyncSession, agent: AgentSession, command_id: str) -> AgentCommand:
