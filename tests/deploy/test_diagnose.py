@@ -39,6 +39,14 @@ async def test_a_diagnosis_finds_what_is_in_the_machine_and_leaves_it_off(
     assert deploying.rack.control.machine(machine.name).boot_override is None
 
 
+@pytest.mark.parametrize(("number", "mode"), [(1, "bios"), (4, "uefi"), (5, "uefi")])
+async def test_a_server_boots_in_its_own_mode(deploying: Deploying, number: int, mode: str) -> None:
+    """Machine 5 speaks IPMI, which takes silence about the mode for legacy."""
+    await deploying.finish(number, "operation_diag")
+    shown = await deploying.server(number)
+    assert (shown["hardware_info"]["boot_mode"], shown["settings"]) == (mode, {"efi": mode == "uefi"})
+
+
 async def test_what_was_on_is_started_from_its_disk_again(deploying: Deploying) -> None:
     name = deploying.machine(IPMI).name
     deploying.rack.control.press_power_button(name)
@@ -175,7 +183,7 @@ async def test_a_server_that_never_boots_is_given_up_with_what_was_tried(
     assert task["status"] == "fail"
     words = task["error"]["msg"]
     assert "could not be booted from the network" in words
-    for tried in ("for one boot", "set again", "boot mode said", "every boot", "restart of the BMC"):
+    for tried in ("for one boot", "set again", "boot mode left", "every boot", "restart of the BMC"):
         assert tried in words
     await deploying.settled(IPMI)
     assert deploying.rack.control.machine(deploying.machine(IPMI).name).power == "off"

@@ -48,16 +48,17 @@ class Rung:
     restarts_bmc: bool = False
 
 
+# The mode is said from the first: IPMI has no word for "as the firmware is set", and without one it means legacy.
 LADDER = (
-    Rung("with an override for one boot"),
-    Rung("with the override set again"),
-    Rung("with the boot mode said as well", says_mode=True),
+    Rung("with an override for one boot", says_mode=True),
+    Rung("with the override set again", says_mode=True),
+    Rung("with the boot mode left to the BMC"),
     Rung("with an override for every boot", says_mode=True, persistent=True),
     Rung("after a restart of the BMC", says_mode=True, persistent=True, restarts_bmc=True),
 )
 DISK_LADDER = (
     Rung("without an override", device=BootDevice.NONE),
-    Rung("with an override to the disk for one boot", device=BootDevice.DISK),
+    Rung("with an override to the disk for one boot", device=BootDevice.DISK, says_mode=True),
     Rung(
         "with an override to the disk for every boot", device=BootDevice.DISK, says_mode=True, persistent=True
     ),
