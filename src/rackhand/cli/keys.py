@@ -6,6 +6,8 @@ from rackhand import vault as vaults
 from rackhand.boot.model import TaskSecret
 from rackhand.boot.task_secrets import PURPOSE as TASK_PURPOSE
 from rackhand.db import Database, utcnow
+from rackhand.deploy.certificates import KEY_PURPOSE
+from rackhand.deploy.model import SigningKey
 from rackhand.http.idempotency import PURPOSE, IdempotencyKey
 from rackhand.power.model import Pdu
 from rackhand.servers.access import purpose_of
@@ -52,6 +54,11 @@ async def rotate(settings: Settings) -> None:
                 resealed += 1
         for kept in await session.scalars(select(TaskSecret)):
             kept.sealed = ring.seal(ring.open(kept.sealed, purpose=TASK_PURPOSE), purpose=TASK_PURPOSE)
+            resealed += 1
+        for key in await session.scalars(select(SigningKey)):
+            key.sealed_private_key = ring.seal(
+                ring.open(key.sealed_private_key, purpose=KEY_PURPOSE), purpose=KEY_PURPOSE
+            )
             resealed += 1
         for stored in await session.scalars(select(IdempotencyKey).where(IdempotencyKey.sealed_body != "")):
             stored.sealed_body = ring.seal(ring.open(stored.sealed_body, purpose=PURPOSE), purpose=PURPOSE)

@@ -14,6 +14,7 @@ import typer
 
 import rackhand
 from rackhand import logs
+from rackhand.cli.certificate import certificate_app
 from rackhand.cli.image import image_app
 from rackhand.cli.rack import CONTROL_PORT, rack_app
 from rackhand.settings import Settings, load
@@ -29,6 +30,7 @@ app.add_typer(key_app, name="key")
 app.add_typer(db_app, name="db")
 app.add_typer(rack_app, name="rack")
 app.add_typer(image_app, name="image")
+app.add_typer(certificate_app, name="certificate")
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="TOML file with settings.", envvar="RACKHAND_CONFIG")
