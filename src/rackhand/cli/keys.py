@@ -45,7 +45,8 @@ async def rotate(settings: Settings) -> None:
                 ring.open(access.password, purpose=PASSWORD_PURPOSE), purpose=PASSWORD_PURPOSE
             )
             resealed += 1
-        for model in (Switch, Pdu):
+        models: tuple[type[Switch | Pdu], ...] = (Switch, Pdu)
+        for model in models:
             for device in await session.scalars(select(model).where(model.credentials != "")):
                 purpose = purpose_of(device)
                 device.credentials = ring.seal(
