@@ -45,14 +45,14 @@ async def rotate(settings: Settings) -> None:
                 ring.open(access.password, purpose=PASSWORD_PURPOSE), purpose=PASSWORD_PURPOSE
             )
             resealed += 1
-        models: tuple[type[Switch | Pdu], ...] = (Switch, Pdu)
-        for model in models:
-            for device in await session.scalars(select(model).where(model.credentials != "")):
-                purpose = purpose_of(device)
-                device.credentials = ring.seal(
-                    ring.open(device.credentials, purpose=purpose), purpose=purpose
-                )
-                resealed += 1
+        devices: list[Switch | Pdu] = [
+            *await session.scalars(select(Switch).where(Switch.credentials != "")),
+            *await session.scalars(select(Pdu).where(Pdu.credentials != "")),
+        ]
+        for device in devices:
+            purpose = purpose_of(device)
+            device.credentials = ring.seal(ring.open(device.credentials, purpose=purpose), purpose=purpose)
+            resealed += 1
         for kept in await session.scalars(select(TaskSecret)):
             kept.sealed = ring.seal(ring.open(kept.sealed, purpose=TASK_PURPOSE), purpose=TASK_PURPOSE)
             resealed += 1
