@@ -136,8 +136,11 @@ def unpack(packed: bytes) -> list[Sample]:
     blob = zlib.decompress(packed)
     (count,) = struct.unpack_from("<I", blob)
     at, energy, watts = (
-        [total % _TWO_64 for total in itertools.accumulate(struct.unpack_from(f"<{count}Q", blob, 4 + start))]
-        for start in range(0, 3 * 8 * count, 8 * count)
+        [
+            total % _TWO_64
+            for total in itertools.accumulate(struct.unpack_from(f"<{count}Q", blob, 4 + 8 * count * place))
+        ]
+        for place in range(3)
     )
     return [Sample(*row) for row in zip(at, map(_known, energy), map(_known, watts), strict=True)]
 

@@ -6,7 +6,7 @@ outlet that did not follow is flagged and named.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from rackhand.db import utcnow
 from rackhand.hardware.errors import HardwareError, Retryable
@@ -36,11 +36,10 @@ def note_answer(ctx: StepContext) -> None:
     ctx.memo.pop("bmc_silent_since", None)
 
 
-def is_given_up(ctx: StepContext) -> bool:
-    """Whether a BMC that does not answer has been silent in this task for as long as is waited for one."""
-    now = utcnow().timestamp()
-    since: float = ctx.memo.setdefault("bmc_silent_since", now)
-    return now - since >= ctx.tools.settings.bmc_patience
+def is_given_up(ctx: StepContext, asked_at: datetime) -> bool:
+    """Whether a BMC that did not answer at *asked_at* has been silent in this task for as long as is waited for one."""
+    since: float = ctx.memo.setdefault("bmc_silent_since", asked_at.timestamp())
+    return utcnow().timestamp() - since >= ctx.tools.settings.bmc_patience
 
 
 async def are_seen_off(ctx: StepContext, outlets: Sequence[Outlet]) -> bool:

@@ -78,10 +78,11 @@ async def ask_system_to_shut_down(ctx: StepContext, server: Server) -> Done | Wa
         return Done("not asked for")
     if server.bmc is None and await outlets_of(ctx, server):
         return Done("there is no BMC to ask")
+    asked_at = utcnow()
     try:
         return await _ask_once(ctx, server, params)
     except Retryable as error:
-        if not await outlets_of(ctx, server) or not is_given_up(ctx):
+        if not await outlets_of(ctx, server) or not is_given_up(ctx, asked_at):
             raise
         return Done(f"the BMC cannot ask: {error}")
 
@@ -107,6 +108,7 @@ async def switch_off_chassis(ctx: StepContext, server: Server) -> Done | Wait:
     outlets = await outlets_of(ctx, server)
     if server.bmc is None and outlets:
         return Done("there is no BMC: the outlets are used")
+    asked_at = utcnow()
     try:
         return await switch_chassis(ctx, server, PowerAction.OFF, PowerState.OFF)
     except Retryable:
@@ -114,7 +116,7 @@ async def switch_off_chassis(ctx: StepContext, server: Server) -> Done | Wait:
             raise
         if await are_seen_off(ctx, outlets):
             return Done("it has no mains: its outlets are off")
-        if not is_given_up(ctx):
+        if not is_given_up(ctx, asked_at):
             raise
     ctx.memo["bmc_silent"] = True
     return Done(f"no answer of the BMC for {ctx.tools.settings.bmc_patience:g} s: the outlets are used")
@@ -126,10 +128,11 @@ async def switch_on_chassis(ctx: StepContext, server: Server) -> Done | Wait:
         return Done("there is no BMC: it has mains")
     if ctx.memo.get("bmc_dead"):
         return Done("it has mains; whether it runs is not known, for the BMC does not answer")
+    asked_at = utcnow()
     try:
         return await switch_chassis(ctx, server, PowerAction.ON, PowerState.ON)
     except Retryable as error:
-        if not await outlets_of(ctx, server) or not is_given_up(ctx):
+        if not await outlets_of(ctx, server) or not is_given_up(ctx, asked_at):
             raise
         raise StepFailed(
             f"The BMC does not answer, and the server has mains, so it may run: {error}"

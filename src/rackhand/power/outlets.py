@@ -23,7 +23,7 @@ from rackhand.servers import queries as servers
 from rackhand.servers.model import Server
 from rackhand.tasks.operation import Done, NoParams, Operation, Step, StepContext, StepFailed
 
-READ_BACK_SECONDS = 15.0  # PDUs switch their relays one after the other, and report late
+READ_BACK_SECONDS = 10.0  # PDUs switch their relays one after the other, and report late
 READ_EVERY = 0.25
 WATCH_EVERY = 0.1  # a cycle may be short
 CYCLE_SECONDS = 90.0  # the longest pause of a cycle that APC's PowerNet MIB lets an operator set is 60 s
@@ -199,7 +199,7 @@ async def _cycle(ctx: StepContext, outlet: Outlet) -> Done:
                 raise StepFailed(f"{words_of(outlet)} accepted a cycle and was never seen off.")
     if now.state is PowerState.ON:
         await _save(ctx, outlet, now)
-        return Done("on; that it was off was not seen, for the PDU could not be asked" if asked else "")
+        return Done("on; whether it was off was not seen, for the task was interrupted" if asked else "")
     await switch_outlet(ctx, outlet, PowerState.ON)
     return Done("" if asked else "it was off")
 
