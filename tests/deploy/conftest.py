@@ -93,13 +93,8 @@ class Deploying:
         return await self.api.get(f"/dci/v3/server/{server_id}")
 
 
-@pytest.fixture
-async def deploying(rack: RackThread, services: Services, admin: Api) -> AsyncIterator[Deploying]:
+async def fill(services: Services, rack: RackThread) -> None:
     """Servers 1 to 6, of three configurations; odd ones speak IPMI, even ones Redfish. All are off, hardly known."""
-    rack.control.reset()
-    assert rack.rack is not None
-    for machine_of_rack in rack.rack.machines.values():
-        rack.rack.boot_network.attach(machine_of_rack)  # disks as their last user left them
     async with services.db.write() as session:
         for machine in rack.config.machines:
             values = {"name": machine.name, "is_new": False, "efi": machine.boot_mode == "uefi"}
@@ -109,6 +104,21 @@ async def deploying(rack: RackThread, services: Services, admin: Api) -> AsyncIt
                 session, values=values, nics=nics, bmc=bmc, vault=services.vault, actor=SYSTEM
             )
     await add_switches(services, rack.config)
+
+
+def start_anew(rack: RackThread) -> None:
+    """Machines as configured, and disks as their last user left them."""
+    rack.control.reset()
+    assert rack.rack is not None
+    for machine in rack.rack.machines.values():
+        rack.rack.boot_network.attach(machine)
+
+
+@pytest.fixture
+async def deploying(rack: RackThread, services: Services, admin: Api) -> AsyncIterator[Deploying]:
+    """The servers of `fill`, and a boot listener that their machines are told of."""
+    start_anew(rack)
+    await fill(services, rack)
     async with serve_boot(services) as url:
         assert url is not None
         rack.control.set_boot_server(url, vlan=PROVISIONING_VLAN)

@@ -43,6 +43,7 @@ async def measure_speed(ctx: StepContext, _server: Server) -> Done | Wait:
 async def record_diagnosis(ctx: StepContext, server: Server) -> Done:
     """Write down what was found. Safe to repeat."""
     async with ctx.tools.db.write() as session:
+        await steps.lock_task(session, ctx.task_id)
         inventory = await agents.last_command(session, ctx.task_id, take_inventory.__name__)
         speed = await agents.last_command(session, ctx.task_id, measure_speed.__name__)
         found = await queries.for_task(session, server.id)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from rackhand.boot import agents, first_boot, reservations
 from rackhand.boot.ipxe import KERNEL, RAMDISK
@@ -27,6 +28,7 @@ from rackhand.switches.changing import PortWish, compare_wiring, have_ports, put
 from rackhand.switches.model import SwitchPort, VlanPurpose
 from rackhand.switches.queries import vlan_of_purpose
 from rackhand.switches.service import data_ports
+from rackhand.tasks.model import Task
 from rackhand.tasks.operation import Done, StepContext, StepFailed, Wait
 
 log = structlog.get_logger()
@@ -89,6 +91,11 @@ class Sight:
     reason: str = ""
     patience: float = 0.0
     since: datetime | None = None
+
+
+async def lock_task(session: AsyncSession, task_id: int) -> Task:
+    """The row of a task, locked: of two workers at the same step, the second finds what the first has written."""
+    return await session.get_one(Task, task_id, with_for_update=True)
 
 
 # --- what the server was like

@@ -115,13 +115,13 @@ async def _save(
     session: AsyncSession, ctx: StepContext, server_id: int, level: Clear, answer: Json, *, is_proven: bool
 ) -> None:
     """Keep what was done, once per task; sign it when it proves something."""
+    task = await steps.lock_task(session, ctx.task_id)
     known = await session.scalar(select(Erasure.id).where(Erasure.task_id == ctx.task_id))
     server = await session.get(Server, server_id)
     if known is not None or server is None:
         return
     agent = await agents.session_of(session, ctx.task_id)
     disks = list(answer.get("disks") or [])
-    task = await session.get_one(Task, ctx.task_id)
     document = {
         "product": f"rackhand {rackhand.__version__}",
         "kind": "certificate of erasure",
