@@ -14,7 +14,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-DISK_BYTES = 64 * MIB
+DISK_BYTES = 16 * MIB
 ROOT_UUID, EFI_UUID = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"
 
 

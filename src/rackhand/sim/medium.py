@@ -30,7 +30,7 @@ class Medium:
         start = offset - first * PAGE
         pages[start : start + len(data)] = data
         for number in range(first, last):
-            page = bytes(pages[(number - first) * PAGE :][:PAGE])
+            page = bytes(pages[(number - first) * PAGE : (number - first + 1) * PAGE])
             self._pages[number] = BLANK if page == BLANK else page
 
     def erase(self) -> None:
