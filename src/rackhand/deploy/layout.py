@@ -334,12 +334,11 @@ class _Builder:
             name = _name_of(wish.mount)
             self.volumes.append(Volume(name=name, size_mib=wish.size_mib))
             self.mounts.append(Mount(on=f"volume:{name}", fs=wish.fs, mount=wish.mount))
-            size = left if wish.size_mib is None else wish.size_mib
-            left -= size
+            left -= wish.size_mib or 0
+            if left < 0:
+                raise Impossible(f"the partitions need {-left} MiB more than there are")
             if wish.mount == "/":
-                self._root_mib = size
-        if left < 0:
-            raise Impossible(f"the partitions need {-left} MiB more than there are")
+                self._root_mib = left if wish.size_mib is None else wish.size_mib
 
     def check(self, image_mib: int) -> None:
         """Raise `Impossible` when the system does not fit."""
