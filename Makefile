@@ -53,6 +53,7 @@ prove: setup ## Kill the process before, inside and after every step of every op
 
 docs: setup ## Write the reference pages that are made from the code
 	$(BIN)/rackhand settings > docs/settings.md
+	$(BIN)/python -m tests.examples
 
 lock: ## Renew requirements.lock (needs uv)
 	uv pip compile pyproject.toml --group dev --generate-hashes --no-header --no-annotate --python-version 3.11 --universal -q -o requirements.lock

@@ -39,7 +39,7 @@ from rackhand.events import api as events_api
 from rackhand.events import service as events
 from rackhand.events.stream import EventHub
 from rackhand.hardware.door import Doors
-from rackhand.http import edge, errors, idempotency
+from rackhand.http import edge, errors, examples, idempotency
 from rackhand.http.protocol import RackhandHttpProtocol
 from rackhand.http.wire import json_response, strict_properties
 from rackhand.ipam import api as ipam_api
@@ -207,6 +207,16 @@ async def _tidy(services: Services) -> None:
         await asyncio.sleep(TIDY_EVERY.total_seconds())
 
 
+class _Described(FastAPI):
+    """Describes its answers with examples."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document, made once."""
+        if self.openapi_schema is None:
+            examples.add_examples(super().openapi())
+        return super().openapi()
+
+
 def create_app(services: Services) -> FastAPI:
     """Build the ASGI application over open services."""
     settings = services.settings
@@ -215,7 +225,7 @@ def create_app(services: Services) -> FastAPI:
         strict_properties.set(settings.strict_properties)
         request.state.route = request.scope["route"].path
 
-    app = FastAPI(
+    app = _Described(
         title="Rackhand",
         version=rackhand.__version__,
         description="Manager of rented bare-metal servers. Every path is served with and without the prefix `/api`.",

@@ -1,0 +1,1 @@
+"""`make docs`: writes the examples of the API document from what the product really answers."""
