@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rackhand.db import table_of, utcnow
 from rackhand.events.model import Event
+from rackhand.sqlite import BRIEF
 
-_INSERT = insert(table_of(Event))
+_INSERT = insert(table_of(Event)).execution_options(**BRIEF)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from rackhand.errors import Conflict
 from rackhand.ipam import allocation
 from rackhand.ipam.allocation import Span
 from rackhand.ipam.model import Address, AddressStatus, FreeSpan, Network
+from rackhand.sqlite import BRIEF
 
 log = structlog.get_logger()
 
@@ -31,19 +32,21 @@ _SHRINK = (
     .where(*_AS_READ)
     .values(first=bindparam("new_first"), last=bindparam("new_last"))
     .returning(_FREE.c.id)
+    .execution_options(**BRIEF)
 )
-_DROP = delete(_FREE).where(*_AS_READ).returning(_FREE.c.id)
-_ADD = insert(_FREE)
+_DROP = delete(_FREE).where(*_AS_READ).returning(_FREE.c.id).execution_options(**BRIEF)
+_ADD = insert(_FREE).execution_options(**BRIEF)
 _LOCKED_NETWORK = (
     select(Network)
     .where(Network.id == bindparam("network_id"))
     .with_for_update(key_share=True)
-    .execution_options(populate_existing=True)
+    .execution_options(populate_existing=True, **BRIEF)
 )
 _NEXT = (
     select(_FREE.c.id, _FREE.c.userspace_id, _FREE.c.network_id, _FREE.c.first, _FREE.c.last)
     .where(_FREE.c.network_id == bindparam("network_id"), _FREE.c.last >= bindparam("key"))
     .order_by(_FREE.c.last)
+    .execution_options(**BRIEF)
 )
 _HOLDING, _NEAR = _NEXT.limit(1), _NEXT.limit(2)
 
@@ -172,7 +175,7 @@ async def rebuild_free(session: AsyncSession, network: Network) -> None:
         for span in allocation.subtract(usable, [address.span for address in taken])
     ]
     if rows:
-        await session.execute(_ADD, rows)
+        await session.execute(insert(_FREE), rows)
 
 
 async def repair(session: AsyncSession, network_id: int) -> None:

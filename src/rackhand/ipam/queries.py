@@ -27,6 +27,7 @@ from rackhand.ipam.model import (
 )
 from rackhand.servers.model import Server
 from rackhand.servers.queries import id_in
+from rackhand.sqlite import BRIEF
 from rackhand.users.model import User
 
 # IP versions by the words of the API: names on addresses, Linux's address families on networks (api-facts 6.1).
@@ -426,10 +427,11 @@ async def pool_holding(
 
 @dataclass(frozen=True, slots=True)
 class FreeBlock:
-    """A block that can be handed out, and the row of the index that it was found in."""
+    """A block that can be handed out, the row of the index that it was found in, and the first pool that holds it."""
 
     block: Span
     row: FreeRow
+    pool_id: int | None
 
 
 _FREE = table_of(FreeSpan)
@@ -439,25 +441,46 @@ _FREE_COLUMNS = (_FREE.c.id, _FREE.c.userspace_id, _FREE.c.network_id, _FREE.c.f
 _FREE_OF_NETWORK = (
     select(*_FREE_COLUMNS).where(_FREE.c.network_id == bindparam("network_id")).order_by(_FREE.c.last)
 )
-_LOWEST_OF_NETWORK = _FREE_OF_NETWORK.limit(1)
+_LOWEST_OF_NETWORK = (
+    _FREE_OF_NETWORK.limit(1)
+    .add_columns(
+        select(_RANGE.c.pool_id)
+        .where(
+            _RANGE.c.userspace_id == _FREE.c.userspace_id,
+            _RANGE.c.first <= _FREE.c.first,
+            _RANGE.c.last >= _FREE.c.first,
+        )
+        .order_by(_RANGE.c.pool_id)
+        .limit(1)
+        .correlate(_FREE)
+        .scalar_subquery()
+    )
+    .execution_options(**BRIEF)
+)
 
 
 async def lowest_free_in_network(
     session: AsyncSession, network: Network, prefix_length: int
 ) -> FreeBlock | None:
     """The lowest free block of a network itself; nested networks hand out their own."""
-    is_one = prefix_length == allocation.BITS[network.version]
-    found = await session.execute(
-        _LOWEST_OF_NETWORK if is_one else _FREE_OF_NETWORK, {"network_id": network.id}
-    )
-    return _lowest([FreeRow(*row) for row in found.all()], prefix_length)
+    asked = {"network_id": network.id}
+    if prefix_length == allocation.BITS[network.version]:
+        row = (await session.execute(_LOWEST_OF_NETWORK, asked)).one_or_none()
+        if row is None:
+            return None
+        *free_row, pool_id = row
+        found = FreeRow(*free_row)
+        return FreeBlock(allocation.span_at(found.span.first_address), found, pool_id)
+    rows = [FreeRow(*row) for row in (await session.execute(_FREE_OF_NETWORK, asked)).all()]
+    block = allocation.lowest_block([row.span for row in rows], prefix_length)
+    if block is None:
+        return None
+    pool_id = await pool_holding(session, network.userspace_id, block)
+    return FreeBlock(block, _row_of(rows, block), pool_id)
 
 
-def _lowest(
-    rows: Sequence[FreeRow], prefix_length: int, within: Sequence[Span] | None = None
-) -> FreeBlock | None:
-    block = allocation.lowest_block([row.span for row in rows], prefix_length, within)
-    return None if block is None else FreeBlock(block, next(row for row in rows if block in row.span))
+def _row_of(rows: Sequence[FreeRow], block: Span) -> FreeRow:
+    return next(row for row in rows if block in row.span)
 
 
 def _serves() -> ColumnElement[bool]:
@@ -478,7 +501,7 @@ def _lowest_of_ranges() -> Select[Any]:
         .scalar_subquery()
     )
     return (
-        select(*_FREE_COLUMNS, _RANGE.c.first.label("range_first"), _RANGE.c.last.label("range_last"))
+        select(*_FREE_COLUMNS, _RANGE.c.first.label("range_first"))
         .select_from(_RANGE.join(_FREE, _FREE.c.id == first))
         .where(
             _RANGE.c.pool_id == bindparam("pool_id"),
@@ -519,13 +542,17 @@ async def lowest_free_in_pool(
         found = await session.execute(
             _FREE_OF_SPACE, {"userspace_id": pool.userspace_id, "location_id": location_id, **ends}
         )
-        return _lowest([FreeRow(*row) for row in found.all()], prefix_length, limits)
+        rows = [FreeRow(*row) for row in found.all()]
+        block = allocation.lowest_block([row.span for row in rows], prefix_length, limits)
+        return None if block is None else FreeBlock(block, _row_of(rows, block), pool.id)
     asked = {"pool_id": pool.id, "version": version, "location_id": location_id}
     row = (await session.execute(_LOWEST_OF_RANGES, asked)).one_or_none()
     if row is None:
         return None
-    *free_row, first, last = row
-    return _lowest([FreeRow(*free_row)], prefix_length, [allocation.span_between(first, last)])
+    *free_row, first = row
+    free = FreeRow(*free_row)
+    block = allocation.span_at(allocation.address_of(max(free.first, first)))
+    return FreeBlock(block, free, pool.id)
 
 
 # --- user spaces

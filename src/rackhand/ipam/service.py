@@ -21,6 +21,7 @@ from rackhand.ipam.allocation import IPV4, IPV6, Span
 from rackhand.ipam.free import FreeRow
 from rackhand.ipam.model import Address, AddressStatus, Network, Pool, Range
 from rackhand.servers.model import Server
+from rackhand.sqlite import BRIEF
 from rackhand.tasks.engine import refuse_busy
 from rackhand.tasks.model import ACTIVE, Task
 from rackhand.users.model import User
@@ -99,17 +100,18 @@ _BRIEF = load_only(
     Server.id, Server.name, Server.domain, Server.owner_id, Server.location_id, Server.rack_id, Server.model,
     Server.last_task_id,
 )  # fmt: skip
-_HELD = (
-    select(Server)
-    .where(Server.id == bindparam("server_id"))
-    .options(_BRIEF)
-    .with_for_update(key_share=True)
-    .execution_options(populate_existing=True)
-)
-_HELD_OF_OWNER = _HELD.where(Server.owner_id == bindparam("owner_id"))
 _ACTIVE_TASK = select(Task.id).where(
     Task.subject_kind == KIND, Task.subject_id == bindparam("server_id"), Task.status.in_(ACTIVE)
 )
+_LAST_TASK = select(Task.id).where(Task.id == Server.last_task_id)
+_HELD = (
+    select(Server, _ACTIVE_TASK.scalar_subquery(), _LAST_TASK.scalar_subquery())
+    .where(Server.id == bindparam("server_id"))
+    .options(_BRIEF)
+    .with_for_update(key_share=True, of=Server)
+    .execution_options(populate_existing=True, **BRIEF)
+)
+_HELD_OF_OWNER = _HELD.where(Server.owner_id == bindparam("owner_id"))
 
 
 async def held_server(session: AsyncSession, server_id: int, *, visible_to: User) -> Server:
@@ -120,11 +122,14 @@ async def held_server(session: AsyncSession, server_id: int, *, visible_to: User
     """
     asked = {"server_id": server_id, "owner_id": visible_to.id}
     query = _HELD if visible_to.is_admin else _HELD_OF_OWNER
-    server = (await session.scalars(query, asked)).one_or_none()
-    if server is None:
+    found = (await session.execute(query, asked)).one_or_none()
+    if found is None:
         raise NotFound(f"There is no server {server_id}.")
-    # A statement of its own: only after the lock does it see what was committed before.
-    if await session.scalar(_ACTIVE_TASK, asked) is not None:
+    server: Server = found[0]
+    _, active_id, last_id = found
+    # PostgreSQL, where it had to wait for the lock, gives the server as it is now and the tasks as they were before:
+    # then the last task is one that this statement could not see yet.
+    if active_id is not None or last_id != server.last_task_id:
         await refuse_busy(session, KIND, server)
     return server
 
@@ -145,6 +150,7 @@ def _insert_address(insert: Callable[[Table], Any]) -> Any:
         .values(**values, is_main=and_(may_be_main, not_(has_main)))
         .on_conflict_do_nothing(index_elements=[_ADDRESS.c.userspace_id, _ADDRESS.c.key])
         .returning(_ADDRESS.c.id, _ADDRESS.c.is_main)
+        .execution_options(**BRIEF)
     )
 
 
@@ -421,8 +427,7 @@ async def _choose_in_network(
         found = await queries.lowest_free_in_network(session, network, prefix_length)
     if found is None:
         raise Conflict(f"Network {network.cidr} has no free {_noun(wanted)} left.")
-    pool_id = await queries.pool_holding(session, network.userspace_id, found.block)
-    return _Choice(network.id, found.block, pool_id, found.row, network)
+    return _Choice(network.id, found.block, found.pool_id, found.row, network)
 
 
 async def _choose_in_pools(
@@ -449,7 +454,7 @@ async def _choose_in_pools(
                 session, pool, version, prefix_length, server.location_id
             )
             if found is not None:
-                return _Choice(found.row.network_id, found.block, pool.id, found.row)
+                return _Choice(found.row.network_id, found.block, found.pool_id, found.row)
     names = ", ".join(pool.name for pool in pools)
     raise Conflict(f"No free {FAMILIES[version]} {_noun(wanted)} is left in pool {names}.")
 
@@ -500,11 +505,16 @@ _REST = (
         quarantined_until=bindparam("until", type_=UtcDateTime()),
     )
     .returning(_ADDRESS.c.id)
+    .execution_options(**BRIEF)
 )  # fmt: skip
-_GONE = delete(_ADDRESS).where(*_OF_SERVER, _IN_NETWORK).returning(_ADDRESS.c.id)
-_HAS = select(
-    _ADDRESS.c.network_id, _ADDRESS.c.name, _ADDRESS.c.key, _ADDRESS.c.prefix_length, _ADDRESS.c.is_main
-).where(*_OF_SERVER)
+_GONE = delete(_ADDRESS).where(*_OF_SERVER, _IN_NETWORK).returning(_ADDRESS.c.id).execution_options(**BRIEF)
+_HAS = (
+    select(
+        _ADDRESS.c.network_id, _ADDRESS.c.name, _ADDRESS.c.key, _ADDRESS.c.prefix_length, _ADDRESS.c.is_main
+    )
+    .where(*_OF_SERVER)
+    .execution_options(**BRIEF)
+)
 
 
 async def release(

@@ -35,6 +35,7 @@ from rackhand.errors import Busy, Conflict, RackhandError
 from rackhand.events.service import SYSTEM, Actor, event_values, record_all
 from rackhand.events.service import Subject as EventSubject
 from rackhand.hardware.errors import HardwareError
+from rackhand.sqlite import BRIEF
 from rackhand.tasks import turns
 from rackhand.tasks.model import (
     ACTIVE,
@@ -61,8 +62,8 @@ WORKFLOW = "run_task"
 # Workflows of older versions go on in newer ones: what they need stands in the task's row.
 WORKFLOW_VERSION = "1"
 
-_INSERT_TASK = insert(table_of(Task)).returning(table_of(Task).c.id)
-_INSERT_STEPS = insert(table_of(TaskStep))
+_INSERT_TASK = insert(table_of(Task)).returning(table_of(Task).c.id).execution_options(**BRIEF)
+_INSERT_STEPS = insert(table_of(TaskStep)).execution_options(**BRIEF)
 
 
 def queue_of(location_id: int | None) -> str:
@@ -187,7 +188,8 @@ class Engine:
             ],
         )
         table = table_of(type(subject))
-        await session.execute(update(table).where(table.c.id == subject.id).values(last_task_id=task_id))
+        last = update(table).where(table.c.id == subject.id).values(last_task_id=task_id)
+        await session.execute(last.execution_options(**BRIEF))
         set_committed_value(subject, "last_task_id", task_id)
         log.info("task finished", task=task_id, name=operation.name, status="succeeded", subject=subject.id)
         return task_id

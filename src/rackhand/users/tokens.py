@@ -5,12 +5,13 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
 from rackhand.db import utcnow
 from rackhand.errors import Invalid, Unauthenticated
+from rackhand.sqlite import BRIEF
 from rackhand.users.model import AccountState, AuthSetting, LoginKey, Token, TokenKind, User
 
 TOKEN_BYTES = 12  # 24 hex digits, as the published examples show
@@ -97,10 +98,18 @@ async def _issue(
     return IssuedToken(row.id, text, expires_at)
 
 
+# Made once: making a statement takes longer than running it, and every request runs this one.
+_BY_HASH = (
+    select(Token)
+    .where(Token.token_hash == bindparam("token_hash"))
+    .options(joinedload(Token.user))
+    .execution_options(**BRIEF)
+)
+
+
 async def find(session: AsyncSession, text: str) -> Token | None:
     """The live token whose clear form is *text*, with its user loaded."""
-    query = select(Token).where(Token.token_hash == hash_token(text)).options(joinedload(Token.user))
-    token = (await session.scalars(query)).one_or_none()
+    token = (await session.scalars(_BY_HASH, {"token_hash": hash_token(text)})).one_or_none()
     if token is None or (token.expires_at is not None and token.expires_at <= utcnow()):
         return None
     return token if token.user.state == AccountState.ACTIVE else None
