@@ -24,21 +24,19 @@ class Browser:
 
     async def open(self, path: str, *, status: int = 200, **headers: str) -> str:
         """The page at *path*, where redirects lead."""
-        response = await self.get(path, **headers)
-        assert response.status_code == status, (path, response.status_code, response.text[-3000:])
+        response = await self.http.get(path, headers=_sent(headers), follow_redirects=True)
+        assert response.status_code == status, (path, response.status_code, text_of(response.text)[:2000])
         return response.text
 
     async def get(self, path: str, *, follow: bool = True, **headers: str) -> httpx.Response:
         """The answer itself."""
-        sent = {"accept": "text/html", **{name.replace("_", "-"): value for name, value in headers.items()}}
-        return await self.http.get(path, headers=sent, follow_redirects=follow)
+        return await self.http.get(path, headers=_sent(headers), follow_redirects=follow)
 
     async def post(
         self, path: str, fields: Mapping[str, Any] | None = None, **headers: str
     ) -> httpx.Response:
         """Send a form of a page of ours, without following where that leads."""
-        sent = {"accept": "text/html", "sec-fetch-site": "same-origin"}
-        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = {"sec-fetch-site": "same-origin", **_sent(headers)}
         return await self.http.post(path, data=dict(fields or {}), headers=sent, follow_redirects=False)
 
     async def submit(self, path: str, fields: Mapping[str, Any] | None = None) -> str:
@@ -58,6 +56,10 @@ class Browser:
         response = await self.post("/login", {"email": email, "password": password})
         assert response.status_code == 303, response.text
         return self
+
+
+def _sent(headers: Mapping[str, str]) -> dict[str, str]:
+    return {"accept": "text/html", **{name.replace("_", "-"): value for name, value in headers.items()}}
 
 
 def text_of(html: str) -> str:

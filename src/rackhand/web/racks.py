@@ -14,7 +14,7 @@ from rackhand.switches import queries as switches
 from rackhand.web.listing import Filter, Listing
 from rackhand.web.page import Page
 from rackhand.web.routing import change, show
-from rackhand.web.texts import gettext
+from rackhand.web.texts import gettext, marked
 
 SIDE_BY_SIDE = 12
 UNIT_HEIGHT = 20  # of the picture, in its own units
@@ -54,13 +54,13 @@ class Elevation:
 
 
 STATES = {
-    "task": ("loader-2", "a task is running"),
-    "quarantined": ("ban", "in quarantine"),
-    "broken": ("alert-triangle", "something is wrong"),
-    "on": ("bolt", "on"),
-    "off": ("bolt-off", "off"),
-    "unknown": ("help-circle", "power unknown"),
-    "switch": ("switch-horizontal", "switch"),
+    "task": ("loader-2", marked("a task is running")),
+    "quarantined": ("ban", marked("in quarantine")),
+    "broken": ("alert-triangle", marked("something is wrong")),
+    "on": ("bolt", marked("on")),
+    "off": ("bolt-off", marked("off")),
+    "unknown": ("help-circle", marked("power unknown")),
+    "switch": ("switch-horizontal", marked("switch")),
 }
 
 
@@ -136,7 +136,7 @@ async def show_racks(page: Page) -> Response:
         pages=-(-found.size // SIDE_BY_SIDE),
         locations=dict(options),
         states=STATES,
-        marked=page.query.get("server", ""),
+        chosen=page.query.get("server", ""),
     )
 
 
@@ -152,7 +152,7 @@ async def show_rack(page: Page, id: int) -> Response:
         rack=rack,
         location=location,
         states=STATES,
-        marked=f"/servers/{chosen}",
+        chosen=f"/servers/{chosen}",
     )
 
 
