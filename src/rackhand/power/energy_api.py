@@ -110,7 +110,7 @@ async def export_samples(
     connection: ConnectionId = None,
     format: ExportFormat = ExportFormat.JSON,
 ) -> Response:
-    """Give the raw readings, from which anybody computes the same energy (docs/energy.md)."""
+    """Give the raw readings, from which anybody computes the same energy (docs/power.md)."""
     rows = await _connections(session, id, viewer, connection)
     first, last = range_of(period, begin, end, now=utcnow())
     found = [
