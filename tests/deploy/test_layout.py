@@ -133,9 +133,9 @@ def test_a_plan_fits_its_disks_and_mounts_everything_once(
     level: RaidLevel,
     count: int,
     size_gb: int,
-    lvm: bool,
+    lvm: bool,  # noqa: FBT001
     mounts: list[int],
-    root: int | None,  # noqa: FBT001
+    root: int | None,
 ) -> None:
     wishes = [PartitionWish(mount="/", size_mib=root)]
     wishes += [PartitionWish(mount=f"/data{n}", size_mib=size) for n, size in enumerate(mounts)]

@@ -218,29 +218,26 @@ async def _begin(db: Database, image_id: int, file: BinaryIO, offset: int) -> No
 async def _write(
     db: Database, image_id: int, file: BinaryIO, content: AsyncIterator[bytes], received: int
 ) -> None:
-    told = received
-    async for piece in _in_pieces(content):
-        await asyncio.to_thread(_append, file, piece)
-        received += len(piece)
-        if received - told >= TELL_BYTES:
-            told = received
-            await _tell(db, image_id, received_bytes=received)
+    """Write *content* in large pieces; when it breaks off, what has come is written all the same."""
+    told, gathered = received, bytearray()
+    try:
+        async for chunk in content:
+            gathered += chunk
+            if len(gathered) < WRITE_BYTES:
+                continue
+            await asyncio.to_thread(_append, file, bytes(gathered))
+            received += len(gathered)
+            gathered.clear()
+            if received - told >= TELL_BYTES:
+                told = received
+                await _tell(db, image_id, received_bytes=received)
+    finally:
+        _append(file, bytes(gathered))
 
 
 def _append(file: BinaryIO, piece: bytes) -> None:
     file.write(piece)
     file.flush()
-
-
-async def _in_pieces(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    gathered = bytearray()
-    async for chunk in content:
-        gathered += chunk
-        if len(gathered) >= WRITE_BYTES:
-            yield bytes(gathered)
-            gathered.clear()
-    if gathered:
-        yield bytes(gathered)
 
 
 async def _tell(db: Database, image_id: int, **values: object) -> None:
