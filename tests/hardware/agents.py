@@ -11,7 +11,7 @@ from pyasn1.type.univ import ObjectIdentifier, OctetString
 from pysnmp.proto import rfc1902, rfc1905
 from pysnmp.proto.api import v2c
 
-from rackhand.hardware.snmp import Index
+from rackhand.hardware.snmp_message import Index
 
 Plain = int | bytes | str | Any  # a str is an object identifier; anything else is a value of rfc1902 as it is
 STATUS = {"noError": 0, "tooBig": 1, "genErr": 5, "noAccess": 6, "noCreation": 11, "inconsistentValue": 12}

@@ -46,6 +46,7 @@ class BridgeLab:
     folder: Path
     name: str
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    keeps_engine: bool = True
 
     @property
     def switch(self) -> str:
@@ -78,7 +79,11 @@ class BridgeLab:
         """Start the agent, as after a power cut when it ran before: its clock begins again."""
         environment = {**os.environ, "MIBS": "", "SNMP_PERSISTENT_DIR": str(self.folder / "kept")}
         command = ["ip", "netns", "exec", self.switch, "snmpd", "-f", "-Lf", str(self.folder / "log")]
-        command += ["-I", "-smux", "-C", "-c", str(self.folder / "snmpd.conf")]
+        kept = (
+            self.folder / "kept/snmpd.conf"
+        )  # what the agent writes down when it ends: its engine, its boots
+        configs = [self.folder / "snmpd.conf", *([kept] if self.keeps_engine and kept.exists() else [])]
+        command += ["-I", "-smux", "-C", "-c", ",".join(map(str, configs))]
         null = subprocess.DEVNULL
         self.processes.append(
             subprocess.Popen(command, env=environment, stdin=null, stdout=null, stderr=null)

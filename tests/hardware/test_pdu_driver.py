@@ -11,7 +11,7 @@ from rackhand.hardware.door import Doors
 from rackhand.hardware.errors import Refused, Timeout, Unsupported
 from rackhand.hardware.interfaces import Endpoint, Outlet, OutletAction, PowerState
 from rackhand.hardware.pdu_snmp import OUTLET_TABLES
-from rackhand.hardware.snmp import Index
+from rackhand.hardware.snmp_message import Index
 from tests.hardware.agents import Agent, answering, numbers, wire
 
 ON, OFF, CYCLE = OutletAction.ON, OutletAction.OFF, OutletAction.CYCLE

@@ -149,7 +149,7 @@ async def test_agent_that_walks_in_circles_is_found_out(agent: Agent, client: Sn
 
 async def test_name_without_address_is_unreachable(agent: Agent) -> None:
     client = SnmpClient(Endpoint("snmp", "switch.invalid", 161), SnmpSettings(), noun="switch")
-    with pytest.raises(Unreachable, match=r"switch\.invalid:161 has no address"):
+    with pytest.raises(Unreachable, match=r"switch\.invalid:161 cannot be reached"):
         await client.get(NAME.at(0))
 
 

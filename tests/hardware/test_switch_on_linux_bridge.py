@@ -1,6 +1,7 @@
 """The SNMP switch driver against stock `snmpd` on real Linux bridges: frames stop, move and come back."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 
@@ -43,17 +44,13 @@ async def relay(running_lab: BridgeLab) -> AsyncIterator[Relay]:
 @pytest.fixture
 async def lab(running_lab: BridgeLab, relay: Relay, doors: Doors) -> BridgeLab:
     """The lab with all ports up and in VLAN 1, whatever the test before left."""
-    for _ in range(50):
-        try:
-            async with open_switch(doors, bridge.endpoint(relay)) as switch:
-                for number in range(1, bridge.HOSTS + 1):
-                    index = running_lab.index(f"port{number}")
-                    await switch.apply(PortChange(index, admin_status=AdminStatus.UP))
-                    await switch.apply(PortChange(index, access_vlan=1))
-        except Unreachable:
-            continue
-        return running_lab
-    raise AssertionError("snmpd does not answer")
+    await answers_again(doors, relay)
+    async with open_switch(doors, bridge.endpoint(relay)) as switch:
+        for number in range(1, bridge.HOSTS + 1):
+            index = running_lab.index(f"port{number}")
+            await switch.apply(PortChange(index, admin_status=AdminStatus.UP))
+            await switch.apply(PortChange(index, access_vlan=1))
+    return running_lab
 
 
 async def test_switch_tells_who_it_is_and_what_ports_it_has(
@@ -260,23 +257,39 @@ async def test_other_digests_and_ciphers(
         assert (await switch.info()).name == "switch1.example.com"
 
 
-@pytest.mark.parametrize("endpoint_of", [bridge.endpoint, bridge.endpoint_v3])
+@pytest.mark.parametrize(
+    ("endpoint_of", "keeps_engine"),
+    [(bridge.endpoint, True), (bridge.endpoint_v3, True), (bridge.endpoint_v3, False)],
+)
 async def test_restarted_switch_is_spoken_to_again(
-    lab: BridgeLab, relay: Relay, doors: Doors, endpoint_of: Callable[..., Endpoint]
+    lab: BridgeLab, relay: Relay, doors: Doors, endpoint_of: Callable[..., Endpoint], *, keeps_engine: bool
 ) -> None:
-    endpoint = endpoint_of(relay, timeout_seconds="0.5")
-    async with open_switch(doors, endpoint) as switch:
+    """The first thing that it hears is a change, sent once, to a clock or an engine that is no more."""
+    lab.keeps_engine = keeps_engine
+    index = lab.index("port2")
+    async with open_switch(doors, endpoint_of(relay, timeout_seconds="0.5")) as switch:
         await asyncio.sleep(1.5)
         before = await switch.counters()
         lab.stop_snmpd()
         with pytest.raises(Unreachable, match="no answer"):
             await switch.info()
         lab.start_snmpd()
-        for _ in range(40):
-            try:
-                after = await switch.counters()
-            except (Unreachable, Timeout):
-                continue
-            break
-        assert after.uptime_seconds < before.uptime_seconds
-        await switch.apply(PortChange(lab.index("port1"), access_vlan=1))
+        await answers_again(doors, relay)
+    async with open_switch(doors, endpoint_of(relay, timeout_seconds="10")) as switch:
+        await switch.info()
+        lab.stop_snmpd()
+        lab.start_snmpd()
+        await answers_again(doors, relay)
+        await switch.apply(PortChange(index, admin_status=AdminStatus.DOWN))
+        assert (await switch.port(index)).admin_status is AdminStatus.DOWN
+        assert (await switch.counters()).uptime_seconds <= before.uptime_seconds + 10
+
+
+async def answers_again(doors: Doors, relay: Relay) -> None:
+    other = replace(bridge.endpoint(relay, timeout_seconds="0.5"), host="localhost")  # with a door of its own
+    for _ in range(50):
+        with contextlib.suppress(Unreachable, Timeout):
+            async with open_switch(doors, other) as switch:
+                await switch.info()
+                return
+    raise AssertionError("snmpd does not answer")

@@ -13,15 +13,14 @@ from rackhand.hardware.snmp import (
     SYS_DESCR,
     SYS_OBJECT_ID,
     Assignment,
-    Index,
     Instance,
     MibObject,
     SnmpClient,
     SnmpSettings,
-    Value,
     number,
     text,
 )
+from rackhand.hardware.snmp_message import Index, Value
 
 ON, OFF, UNKNOWN = PowerState.ON, PowerState.OFF, PowerState.UNKNOWN
 OID = r"^([0-9]+(\.[0-9]+)+)?$"

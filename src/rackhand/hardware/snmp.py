@@ -1,77 +1,94 @@
 """The one way to speak SNMP: read values, walk tables, set values; v2c and v3.
 
-All of it goes through pysnmp. gufo-snmp walks fifteen times cheaper, but takes an answer with an error status for
-the end of the table (0.13.0, measured): a truncated table would look whole.
+The messages are our own. gufo-snmp (0.13.0) takes an answer with an error status for the end of the table, so that a
+truncated one looks whole; pysnmp (7.1) needs 0.1 ms of processor time for a value and 0.15 s and a megabyte for each
+device that speaks version 3, in the event loop. docs/decisions/0014 has the figures.
 """
 
 import asyncio
-import socket
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+import functools
+import itertools
+import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Literal, Self
+from typing import Literal, Protocol, Self, TypeVar, cast
 
-from pyasn1.error import PyAsn1Error
-from pyasn1.type import univ
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
-from pysnmp.carrier.asyncio.dispatch import AsyncioDispatcher
-from pysnmp.error import PySnmpError
-from pysnmp.hlapi.v1arch import asyncio as v2c
-from pysnmp.hlapi.v3arch import asyncio as v3
-from pysnmp.proto import errind, rfc1902, rfc1905
 
 from rackhand.hardware.errors import AuthFailed, HardwareError, Refused, Timeout, Unreachable, Unsupported
 from rackhand.hardware.interfaces import Endpoint
-
-Value = int | bytes | str  # a str is an object identifier
-Index = tuple[int, ...]
-
-TICK_SECONDS = 0.5  # how often a session looks for what timed out; many are open at once
-
-# What the engine found wrong with an answer, or with the lack of one; anything else is a refusal.
-INDICATION_ERRORS: tuple[tuple[type[errind.ErrorIndication], type[HardwareError]], ...] = (
-    (errind.UnknownUserName, AuthFailed),
-    (errind.UnknownSecurityName, AuthFailed),
-    (errind.WrongDigest, AuthFailed),
-    (errind.AuthenticationError, AuthFailed),
-    (errind.AuthenticationFailure, AuthFailed),
-    (errind.DecryptionError, AuthFailed),
-    (errind.UnsupportedSecurityLevel, AuthFailed),
-    (errind.NotInTimeWindow, Timeout),
+from rackhand.hardware.snmp_message import (
+    GAUGE32,
+    GET,
+    GET_BULK,
+    INTEGER,
+    OCTETS,
+    REPORT,
+    SET,
+    UNSET,
+    Index,
+    Malformed,
+    Pdu,
+    Value,
+    integer,
+    item,
+    message_2c,
+    pdu,
+    read_2c,
 )
+from rackhand.hardware.snmp_usm import CIPHERS, DIGESTS, Engine, User, discovered, discovery, word_of
 
-# RFC 3416, error-status of an answer; every other one is a refusal.
-STATUS_ERRORS: dict[str, type[HardwareError]] = {
+Found = TypeVar("Found")
+
+# RFC 3416: the error-status of an answer, in the order of its numbers.
+STATUS = (
+    *(
+        "noError",
+        "tooBig",
+        "noSuchName",
+        "badValue",
+        "readOnly",
+        "genErr",
+        "noAccess",
+        "wrongType",
+        "wrongLength",
+    ),
+    *(
+        "wrongEncoding",
+        "wrongValue",
+        "noCreation",
+        "inconsistentValue",
+        "resourceUnavailable",
+        "commitFailed",
+    ),
+    *("undoFailed", "authorizationError", "notWritable", "inconsistentName"),
+)
+STATUS_ERRORS: dict[str, type[HardwareError]] = {  # every other one is a refusal
     "noSuchName": Unsupported,
     "noCreation": Unsupported,
     "genErr": Timeout,  # what busy agents answer
     "resourceUnavailable": Timeout,
 }
-
-AUTHENTICATION = {
-    "none": v3.USM_AUTH_NONE,
-    "SHA": v3.USM_AUTH_HMAC96_SHA,
-    "SHA-224": v3.USM_AUTH_HMAC128_SHA224,
-    "SHA-256": v3.USM_AUTH_HMAC192_SHA256,
-    "SHA-384": v3.USM_AUTH_HMAC256_SHA384,
-    "SHA-512": v3.USM_AUTH_HMAC384_SHA512,
+# Reports of version 3 (RFC 3414) which a second try with what the report taught cannot cure.
+REPORT_ERRORS: dict[str, type[HardwareError]] = {
+    "unsupportedSecurityLevel": AuthFailed,
+    "unknownUserName": AuthFailed,
+    "wrongDigest": AuthFailed,
+    "decryptionError": AuthFailed,
+    "notInTimeWindow": Timeout,
+    "unknownEngineID": Timeout,
 }
-PRIVACY = {  # longer keys than the digest gives are made in one of two ways, neither of which is a standard
-    "none": v3.USM_PRIV_NONE,
-    "AES": v3.USM_PRIV_CFB128_AES,
-    "AES-192": v3.USM_PRIV_CFB192_AES_BLUMENTHAL,
-    "AES-256": v3.USM_PRIV_CFB256_AES_BLUMENTHAL,
-    "AES-192-Cisco": v3.USM_PRIV_CFB192_AES,
-    "AES-256-Cisco": v3.USM_PRIV_CFB256_AES,
-}
+TRIES_AFTER_REPORT = 3  # a request is sent again after a report that tells the engine's clock or a new engine
 
 
 class Syntax(Enum):
     """How the value of an object travels in a SET."""
 
-    INTEGER = rfc1902.Integer32
-    UNSIGNED = rfc1902.Unsigned32
-    OCTETS = rfc1902.OctetString
+    INTEGER = INTEGER
+    UNSIGNED = GAUGE32
+    OCTETS = OCTETS
 
 
 @dataclass(frozen=True)
@@ -84,6 +101,11 @@ class Instance:
     def __str__(self) -> str:
         return ".".join([self.mib_object.name, *map(str, self.index)])
 
+    @property
+    def numbers(self) -> Index:
+        """Its object identifier."""
+        return *self.mib_object.numbers, *self.index
+
 
 @dataclass(frozen=True)
 class MibObject:
@@ -92,6 +114,11 @@ class MibObject:
     name: str
     oid: str
     syntax: Syntax = Syntax.INTEGER
+
+    @functools.cached_property
+    def numbers(self) -> Index:
+        """Its object identifier."""
+        return tuple(int(part) for part in self.oid.split("."))
 
     def at(self, *index: int) -> Instance:
         """Name the value in row *index*; a scalar's is 0."""
@@ -175,157 +202,251 @@ class SnmpClient:
         self.who = f"The {noun} at {endpoint.address}"
         self._endpoint = endpoint
         self._settings = settings
-        if settings.version == "3" and not endpoint.user:
-            raise ValueError("SNMP version 3 needs a user")
-        if settings.version == "3" and settings.authentication != "none" and not endpoint.password:
-            raise ValueError("SNMP version 3 with authentication needs a password")
-        # SNMP has no refusal of these two.
-        wrong = "password of the cipher" if settings.version == "3" else "community"
-        self._silence = f"a wrong {wrong} looks the same"
-        self._session: _Session | None = None
+        self._requests = itertools.count(secrets.randbelow(2**30))
+        self._speech: _Speech = (
+            _Version3(endpoint, settings) if settings.version == "3" else _Version2c(endpoint, settings)
+        )
+        self._wire: _Wire | None = None
 
     async def get(self, *instances: Instance) -> list[Value | None]:
         """Return the value of each, None where the device has none."""
-        found = await self._ask("get", _unset(*(_dotted(instance) for instance in instances)))
-        return [_plain(value) for _, value in found]
+        answer = await self._ask(GET, [(instance.numbers, UNSET) for instance in instances])
+        return [value for _, value in answer]
 
     async def walk(self, *columns: MibObject) -> tuple[dict[Index, Value], ...]:
         """Return the values of each column by row; empty where the device has no such table."""
         found: tuple[dict[Index, Value], ...] = tuple({} for _ in columns)
-        bases = [_numbers(column.oid) for column in columns]
+        bases = [column.numbers for column in columns]
         last = dict(enumerate(bases))  # of the columns that have not come to their end
         while last:
             asked = tuple(last)
             rows = max(1, self._settings.bulk_size // len(asked))
-            answer = await self._ask("bulk", _unset(*last.values()), rows=rows)
+            answer = await self._ask(GET_BULK, [(numbers, UNSET) for numbers in last.values()], rows=rows)
             if not answer:
                 raise Refused(f"{self.who} answers with nothing where a table was asked for.")
-            for place, (oid, value) in enumerate(answer):
+            for place, (numbers, value) in enumerate(answer):
                 column = asked[place % len(asked)]
                 if column not in last:
                     continue
-                base, plain = bases[column], _plain(value)
-                if plain is None or oid[: len(base)] != base:
+                base = bases[column]
+                if value is None or numbers[: len(base)] != base:
                     del last[column]
-                elif oid <= last[column]:
+                elif numbers <= last[column]:
                     raise Refused(f"{self.who} walks in circles in {columns[column].name}.")
                 else:
-                    found[column][oid[len(base) :]] = plain
-                    last[column] = oid
+                    found[column][numbers[len(base) :]] = value
+                    last[column] = numbers
         return found
 
     async def set(self, assignment: Assignment) -> None:
         """Send one change, once: after a `Timeout` nobody knows whether it was made, so read it back."""
-        syntax = assignment.instance.mib_object.syntax.value
-        await self._ask("set", [(_dotted(assignment.instance), syntax(assignment.value))], change=assignment)
+        value = assignment.value
+        tag = assignment.instance.mib_object.syntax.value
+        written = item(tag, value) if isinstance(value, bytes) else integer(value, tag)
+        await self._ask(SET, [(assignment.instance.numbers, written)], change=assignment)
 
     async def close(self) -> None:
         """Give back the socket; SNMP has no sessions that a device would know of."""
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
 
     async def _ask(
-        self, kind: str, pairs: Sequence[tuple[Any, Any]], *, rows: int = 0, change: Assignment | None = None
-    ) -> list[tuple[Index, Any]]:
-        """Send one request and return its answer's pairs; raise what the device or the engine says."""
-        if self._session is None:
-            self._session = await self._open()
-        try:
-            indication, status, place, answer = await self._session.ask(kind, pairs, rows)
-        except (PySnmpError, PyAsn1Error) as error:
-            raise Refused(f"{self.who} cannot be asked, or answers what is no SNMP: {error}.") from error
-        if isinstance(indication, errind.RequestTimedOut):
+        self,
+        kind: int,
+        pairs: Sequence[tuple[Index, bytes]],
+        *,
+        rows: int = 0,
+        change: Assignment | None = None,
+    ) -> list[tuple[Index, Value | None]]:
+        """Send one request and return the pairs of its answer; raise what the device says, or its silence."""
+        if self._wire is None:
+            self._wire = await self._open()
+        number = next(self._requests) % 2**31
+        sender = _Sender(
+            self._wire, self._settings.timeout_seconds, 1 if change else self._settings.retries + 1
+        )
+        answer = await self._speech.ask(
+            sender, number, pdu(kind, number, pairs, rows=rows), is_change=bool(change)
+        )
+        if answer is None:
             await self.close()  # the name may stand for another address by now
+            silence = f"a wrong {self._speech.silent_secret} looks the same"
             if change is not None:
                 raise Timeout(
-                    f"{self.who} did not answer `{change}`: it may have been done or not; {self._silence}."
+                    f"{self.who} did not answer `{change}`: it may have been done or not; {silence}."
                 )
-            raise Unreachable(f"{self.who} gives no answer; {self._silence}.")
-        if indication:
-            kind_of_error = next(
-                (kind for what, kind in INDICATION_ERRORS if isinstance(indication, what)), Refused
-            )
-            if kind_of_error is AuthFailed:
-                raise AuthFailed(f"{self.who} refused the user {self._endpoint.user!r}: {indication}.")
-            raise kind_of_error(f"{self.who}: {indication}.")
-        if status:
-            word = status.prettyPrint()
-            about = str(change) if change else _text_of(pairs, int(place))
+            raise Unreachable(f"{self.who} gives no answer; {silence}.")
+        if word := word_of(answer):
+            error = REPORT_ERRORS.get(word, Refused)
+            if error is AuthFailed:
+                raise AuthFailed(f"{self.who} refused the user {self._endpoint.user!r}: {word}.")
+            raise error(f"{self.who} reports {word}.")
+        if answer.error_status:
+            known = answer.error_status < len(STATUS)
+            word = STATUS[answer.error_status] if known else f"error {answer.error_status}"
+            place = answer.error_index - 1 if 0 < answer.error_index <= len(pairs) else 0
+            about = str(change) if change else f"GET {'.'.join(map(str, pairs[place][0]))}"
             raise STATUS_ERRORS.get(word, Refused)(f"{self.who} answers {word} to `{about}`.")
-        return [(tuple(oid), value) for oid, value in answer]
+        return answer.pairs
 
-    async def _open(self) -> "_Session":
-        host, port = self._endpoint.host, self._endpoint.port
+    async def _open(self) -> "_Wire":
+        where = self._endpoint.host, self._endpoint.port
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+            _, wire = await asyncio.get_running_loop().create_datagram_endpoint(_Wire, remote_addr=where)
         except OSError as error:
-            raise Unreachable(f"{self.who} has no address: {error.strerror or error}.") from error
-        family, address = found[0][0], found[0][4]
-        return await _Session.open(self._endpoint, self._settings, family, str(address[0]))
+            raise Unreachable(f"{self.who} cannot be reached: {error.strerror or error}.") from error
+        return wire
 
 
-class _Session:
-    """pysnmp's objects for one device: cheap ones for version 2c, an engine for version 3."""
+class _Wire(asyncio.DatagramProtocol):
+    """A UDP socket to one device."""
 
-    def __init__(self, ask: Callable[..., Awaitable[Any]], close: Callable[[], None]) -> None:
-        self.ask = ask
-        self.close = close
+    def __init__(self) -> None:
+        self._transport: asyncio.DatagramTransport | None = None
+        self._take: Callable[[bytes], None] = lambda _data: None
 
-    @classmethod
-    async def open(cls, endpoint: Endpoint, settings: SnmpSettings, family: int, address: str) -> "_Session":
-        """Make the objects; questions are repeated by pysnmp, changes are not."""
-        arch: Any = v3 if settings.version == "3" else v2c
-        target_class = arch.Udp6TransportTarget if family == socket.AF_INET6 else arch.UdpTransportTarget
-        where = address, endpoint.port
-        patient = await target_class.create(where, timeout=settings.timeout_seconds, retries=settings.retries)
-        once = await target_class.create(where, timeout=settings.timeout_seconds, retries=0)
-        if settings.version == "3":
-            return cls._of_version_3(endpoint, settings, patient, once)
-        return cls._of_version_2c(endpoint, settings, patient, once)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
 
-    @classmethod
-    def _of_version_2c(
-        cls, endpoint: Endpoint, settings: SnmpSettings, patient: Any, once: Any
-    ) -> "_Session":
-        dispatcher = v2c.SnmpDispatcher()
-        dispatcher.transport_dispatcher.set_timer_resolution(TICK_SECONDS)
-        reading = v2c.CommunityData(endpoint.password.encode())
-        writing = v2c.CommunityData(
-            (settings.write_community.get_secret_value() or endpoint.password).encode()
-        )
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:  # noqa: ARG002
+        self._take(data)
 
-        async def ask(kind: str, pairs: Sequence[tuple[Any, Any]], rows: int) -> Any:
-            if kind == "get":
-                return await v2c.get_cmd(dispatcher, reading, patient, *pairs)
-            if kind == "bulk":
-                return await v2c.bulk_cmd(dispatcher, reading, patient, 0, rows, *pairs)
-            return await v2c.set_cmd(dispatcher, writing, once, *pairs)
+    def error_received(self, exc: Exception) -> None:
+        """Take a closed port for silence: an agent that restarts has none for a moment."""
 
-        return cls(ask, dispatcher.close)
+    async def exchange(self, data: bytes, read: Callable[[bytes], Found], seconds: float) -> Found | None:
+        """Send, and return what *read* makes of the first answer that it does not find `Malformed`."""
+        if self._transport is None:
+            raise AssertionError
+        answered: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
 
-    @classmethod
-    def _of_version_3(cls, endpoint: Endpoint, settings: SnmpSettings, patient: Any, once: Any) -> "_Session":
-        engine = v3.SnmpEngine()
-        engine.register_transport_dispatcher(AsyncioDispatcher(timeout=TICK_SECONDS))
-        authenticated, private = settings.authentication != "none", settings.privacy != "none"
-        user = v3.UsmUserData(
+        def take(data: bytes) -> None:
+            with contextlib.suppress(Malformed):  # late, forged or broken: the right one may follow
+                found = read(data)
+                if not answered.done():
+                    answered.set_result(found)
+
+        self._take = take
+        self._transport.sendto(data)
+        try:
+            async with asyncio.timeout(seconds):
+                return await answered
+        except TimeoutError:
+            return None
+        finally:
+            self._take = lambda _data: None
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+@dataclass(frozen=True)
+class _Sender:
+    """How one request is sent: *tries* times, each with its own patience."""
+
+    wire: _Wire
+    seconds: float
+    tries: int
+
+    async def send(self, make: Callable[[], bytes], read: Callable[[bytes], Found]) -> Found | None:
+        """Return the answer, or None after silence."""
+        for _ in range(self.tries):
+            answer = await self.wire.exchange(make(), read, self.seconds)
+            if answer is not None:
+                return answer
+        return None
+
+
+class _Speech(Protocol):
+    """A version of SNMP."""
+
+    silent_secret: str  # the secret that is refused with silence
+
+    async def ask(self, sender: _Sender, number: int, request: bytes, *, is_change: bool) -> Pdu | None:
+        """Return the answer to the request with this number, or a report; None after silence."""
+
+
+class _Version2c:
+    silent_secret = "community"  # noqa: S105
+
+    def __init__(self, endpoint: Endpoint, settings: SnmpSettings) -> None:
+        self._reading = endpoint.password.encode()
+        self._writing = settings.write_community.get_secret_value().encode() or self._reading
+
+    async def ask(self, sender: _Sender, number: int, request: bytes, *, is_change: bool) -> Pdu | None:
+        message = message_2c(self._writing if is_change else self._reading, request)
+
+        def read(data: bytes) -> Pdu:
+            answer = read_2c(data)
+            if answer.request_id != number:
+                raise Malformed("late")
+            return answer
+
+        return await sender.send(lambda: message, read)
+
+
+class _Version3:
+    silent_secret = "password of the cipher"  # noqa: S105
+
+    def __init__(self, endpoint: Endpoint, settings: SnmpSettings) -> None:
+        if not endpoint.user:
+            raise ValueError("SNMP version 3 needs a user")
+        if settings.authentication != "none" and not endpoint.password:
+            raise ValueError("SNMP version 3 with authentication needs a password")
+        password = endpoint.password.encode()
+        self._user = User(
             endpoint.user,
-            endpoint.password if authenticated else None,
-            (settings.privacy_password.get_secret_value() or endpoint.password) if private else None,
-            authProtocol=AUTHENTICATION[settings.authentication],
-            privProtocol=PRIVACY[settings.privacy],
+            digest=DIGESTS.get(settings.authentication),
+            password=password,
+            cipher=CIPHERS.get(settings.privacy),
+            cipher_password=settings.privacy_password.get_secret_value().encode() or password,
         )
-        context = v3.ContextData()
+        self._numbers = itertools.count(secrets.randbelow(2**30))
 
-        async def ask(kind: str, pairs: Sequence[tuple[Any, Any]], rows: int) -> Any:
-            if kind == "get":
-                return await v3.get_cmd(engine, user, patient, context, *pairs, lookupMib=False)
-            if kind == "bulk":
-                return await v3.bulk_cmd(engine, user, patient, context, 0, rows, *pairs, lookupMib=False)
-            return await v3.set_cmd(engine, user, once, context, *pairs, lookupMib=False)
+    async def ask(self, sender: _Sender, number: int, request: bytes, *, is_change: bool) -> Pdu | None:  # noqa: ARG002
+        """Meet the engine if it is new, and send again what it did not take because of its clock or its id."""
+        answer: Pdu | None = None
+        for _ in range(TRIES_AFTER_REPORT):
+            if not self._user.engine.id and not await self._meet(sender):
+                return None
+            answer = await self._send(sender, number, request)
+            word = word_of(answer) if answer else ""
+            if answer is None or word == "unknownEngineID":
+                self._user.engine = Engine()  # another device may stand there
+            if word not in {"unknownEngineID", "notInTimeWindow"}:
+                break
+        return answer
 
-        return cls(ask, engine.close_dispatcher)
+    async def _send(self, sender: _Sender, number: int, request: bytes) -> Pdu | None:
+        sent: set[int] = set()
+
+        def make() -> bytes:
+            sent.add(message := next(self._numbers) % 2**31)
+            return self._user.seal(message, request)
+
+        def read(data: bytes) -> Pdu:
+            message, answer = self._user.open(data)
+            if message not in sent or (answer.kind != REPORT and answer.request_id != number):
+                raise Malformed("late")
+            return answer
+
+        return await sender.send(make, read)
+
+    async def _meet(self, sender: _Sender) -> bool:
+        message = next(self._numbers) % 2**31
+
+        def read(data: bytes) -> Engine:
+            number, engine = discovered(data)
+            if number != message:
+                raise Malformed("late")
+            return engine
+
+        engine = await sender.send(lambda: discovery(message, pdu(GET, message, [])), read)
+        if engine is not None:
+            await asyncio.to_thread(self._user.meet, engine)  # hashing a megabyte lets others run
+        return engine is not None
 
 
 def number(value: Value | None) -> int:
@@ -342,31 +463,3 @@ def mac(value: Value | Index | None) -> str | None:
     """Return six octets as an address in lower case with colons, anything else as None."""
     octets = value if isinstance(value, bytes | tuple) else b""
     return ":".join(f"{octet:02x}" for octet in octets) if len(octets) == 6 else None  # noqa: PLR2004
-
-
-def _numbers(oid: str) -> Index:
-    return tuple(int(part) for part in oid.split("."))
-
-
-def _dotted(instance: Instance) -> Index:
-    return *_numbers(instance.mib_object.oid), *instance.index
-
-
-def _unset(*oids: Index) -> list[tuple[Index, Any]]:
-    return [(oid, rfc1905.unSpecified) for oid in oids]
-
-
-def _text_of(pairs: Sequence[tuple[Any, Any]], place: int) -> str:
-    oid = pairs[place - 1][0] if 0 < place <= len(pairs) else pairs[0][0]
-    return f"GET {'.'.join(map(str, oid))}"
-
-
-def _plain(value: Any) -> Value | None:
-    """Turn pysnmp's value into Python's; None for what stands for "there is none"."""
-    if isinstance(value, univ.Null):  # the three exceptions of RFC 3416 are kinds of it
-        return None
-    if isinstance(value, univ.ObjectIdentifier):
-        return ".".join(str(part) for part in value)
-    if isinstance(value, univ.OctetString):
-        return bytes(value)
-    return int(value)

@@ -21,7 +21,7 @@ Answer = TypeVar("Answer")
 TOGETHER = 128  # fewer than the slots of `Doors`, so that an operator's click never waits for a sweep
 HOSTS_PER_PROCESS = 200
 PATIENCE_SECONDS = 15.0  # for one BMC, waiting for its door included
-SWITCHES_TOGETHER = 256  # each is one socket; all dead ones of a location cost one timeout together
+SWITCHES_TOGETHER = 256  # each is one socket; dead ones cost one timeout together
 SWITCH_SECONDS = 60.0  # for one switch, waiting for its door included
 
 Found = dict[int, PowerState | HardwareError]

@@ -24,16 +24,15 @@ from rackhand.hardware.interfaces import (
 from rackhand.hardware.snmp import (
     SYS_DESCR,
     Assignment,
-    Index,
     MibObject,
     SnmpClient,
     SnmpSettings,
     Syntax,
-    Value,
     mac,
     number,
     text,
 )
+from rackhand.hardware.snmp_message import Index, Value
 
 SYS_UPTIME = MibObject("SNMPv2-MIB::sysUpTime", "1.3.6.1.2.1.1.3")  # hundredths of a second
 SYS_NAME = MibObject("SNMPv2-MIB::sysName", "1.3.6.1.2.1.1.5")
