@@ -11,6 +11,8 @@ from tests.deploy.conftest import Deploying
 
 POWER = ("powered_on", "powered_off", "booted", "netboot_answered", "netboot_failed")
 IPMI, REDFISH = 1, 4
+# What is about machines alone need not be seen twice.
+ON_ONE_DATABASE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 BOTH = pytest.mark.parametrize("number", [IPMI, REDFISH], ids=["ipmi", "redfish"])
 
 
@@ -39,6 +41,7 @@ async def test_a_diagnosis_finds_what_is_in_the_machine_and_leaves_it_off(
     assert deploying.rack.control.machine(machine.name).boot_override is None
 
 
+@ON_ONE_DATABASE
 @pytest.mark.parametrize(("number", "mode"), [(1, "bios"), (4, "uefi"), (5, "uefi")])
 async def test_a_server_boots_in_its_own_mode(deploying: Deploying, number: int, mode: str) -> None:
     """Machine 5 speaks IPMI, which takes silence about the mode for legacy."""
@@ -62,6 +65,7 @@ async def test_what_was_on_is_started_from_its_disk_again(deploying: Deploying) 
     await deploying.settled(IPMI)
 
 
+@ON_ONE_DATABASE
 async def test_what_is_gone_since_the_last_diagnosis_is_told_and_keeps_the_server_out_of_stock(
     deploying: Deploying,
 ) -> None:
@@ -85,6 +89,7 @@ async def test_what_is_gone_since_the_last_diagnosis_is_told_and_keeps_the_serve
     assert (await deploying.server(IPMI))["diagnostics_message"] is None
 
 
+@ON_ONE_DATABASE
 async def test_a_disk_that_reports_its_end_is_told(deploying: Deploying) -> None:
     deploying.rack.control.fault_on(deploying.machine(IPMI).name, "disk_failing", value=2)
     await deploying.finish(IPMI, "operation_diag")
@@ -94,6 +99,7 @@ async def test_a_disk_that_reports_its_end_is_told(deploying: Deploying) -> None
     )
 
 
+@ON_ONE_DATABASE
 async def test_numbers_of_rows_stay_when_the_hardware_does(deploying: Deploying) -> None:
     await deploying.finish(IPMI, "operation_diag")
     before = await deploying.server(IPMI)
@@ -147,6 +153,7 @@ async def test_a_second_operation_is_refused_while_one_runs(deploying: Deploying
 # --- when the boot does not work
 
 
+@ON_ONE_DATABASE
 @BOTH
 async def test_overrides_that_are_dropped_are_set_again(deploying: Deploying, number: int) -> None:
     deploying.rack.control.fault_on(deploying.machine(number).name, "drop_override", times=2)
@@ -157,6 +164,7 @@ async def test_overrides_that_are_dropped_are_set_again(deploying: Deploying, nu
     assert deploying.done(number, "booted") == ["booted"]
 
 
+@ON_ONE_DATABASE
 async def test_a_boot_that_does_not_come_is_tried_in_other_ways(deploying: Deploying) -> None:
     """A dead first boot (the firmware finds no boot server) costs an attempt; the second one gets through."""
     deploying.rack.control.set_boot_server("")
@@ -173,6 +181,7 @@ async def test_a_boot_that_does_not_come_is_tried_in_other_ways(deploying: Deplo
     assert deploying.done(REDFISH, *POWER).count("powered_on") == 2
 
 
+@ON_ONE_DATABASE
 async def test_a_server_that_never_boots_is_given_up_with_what_was_tried(
     deploying: Deploying, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +199,7 @@ async def test_a_server_that_never_boots_is_given_up_with_what_was_tried(
     assert "The server could not be booted" in (await deploying.server(IPMI))["diagnostics_message"]
 
 
+@ON_ONE_DATABASE
 async def test_a_port_that_does_not_move_ends_the_operation_with_everything_put_back(
     deploying: Deploying,
 ) -> None:
@@ -233,6 +243,7 @@ async def test_a_diagnosis_ends_by_force_with_the_reason(
     await deploying.settled(IPMI)
 
 
+@ON_ONE_DATABASE
 async def test_no_ramdisk_is_said_before_the_server_is_touched(deploying: Deploying) -> None:
     (deploying.services.settings.data / "boot" / "ramdisk" / "initrd.img").unlink()
     task = await deploying.finish(IPMI, "operation_diag")
@@ -240,6 +251,7 @@ async def test_no_ramdisk_is_said_before_the_server_is_touched(deploying: Deploy
     assert deploying.done(IPMI, *POWER) == []
 
 
+@ON_ONE_DATABASE
 async def test_after_an_operation_a_machine_that_asks_the_network_first_boots_its_disk(
     deploying: Deploying,
 ) -> None:

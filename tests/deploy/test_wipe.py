@@ -8,6 +8,7 @@ from rackhand.deploy import certificates
 from rackhand.sim.medium import Medium
 from tests.conftest import Api
 from tests.deploy.conftest import Deploying
+from tests.deploy.test_diagnose import ON_ONE_DATABASE
 
 SSD, NVME, HDD = 1, 4, 5
 
@@ -51,6 +52,7 @@ async def test_a_full_wipe_is_proven_and_certified(deploying: Deploying, number:
     await deploying.settled(number)
 
 
+@ON_ONE_DATABASE
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
@@ -79,6 +81,7 @@ async def test_a_disk_that_lies_is_never_called_erased_and_quarantines_the_serve
     assert deploying.rack.control.machine(deploying.machine(SSD).name).power == "off"
 
 
+@ON_ONE_DATABASE
 async def test_a_disk_that_cannot_erase_itself_is_overwritten(deploying: Deploying) -> None:
     deploying.rack.control.fault_on(deploying.machine(NVME).name, "disk_no_erase", value=1)
     task = await deploying.finish(NVME, "operation_clear_hdd", {"clear_hdd": "full"})
@@ -89,6 +92,7 @@ async def test_a_disk_that_cannot_erase_itself_is_overwritten(deploying: Deployi
     assert not any(remembers(medium) for medium in media(deploying, NVME))
 
 
+@ON_ONE_DATABASE
 async def test_what_is_hidden_is_made_reachable_and_erased(deploying: Deploying) -> None:
     deploying.rack.control.fault_on(deploying.machine(SSD).name, "disk_hidden_area", value=1)
     task = await deploying.finish(SSD, "operation_clear_hdd", {"clear_hdd": "full"})
@@ -98,6 +102,7 @@ async def test_what_is_hidden_is_made_reachable_and_erased(deploying: Deploying)
     assert not any(remembers(medium) for medium in media(deploying, SSD))
 
 
+@ON_ONE_DATABASE
 async def test_a_disk_that_is_known_and_not_there_is_not_erased(deploying: Deploying) -> None:
     await deploying.api.post(
         f"/dci/v3/server/{SSD}", {"disks": [{"name": "sdz", "kind": "SSD", "size_gb": 480, "serial": "GONE"}]}
@@ -108,6 +113,7 @@ async def test_a_disk_that_is_known_and_not_there_is_not_erased(deploying: Deplo
     assert (await deploying.server(SSD))["status"] == "quarantined"
 
 
+@ON_ONE_DATABASE
 async def test_a_fast_wipe_takes_the_ends_away_and_certifies_nothing(deploying: Deploying) -> None:
     task = await deploying.finish(SSD, "operation_clear_hdd", {"clear_hdd": "fast"})
     assert task["status"] == "complete", task
@@ -137,6 +143,7 @@ async def test_a_wipe_that_is_called_off_in_the_middle_quarantines(deploying: De
     await deploying.settled(SSD)
 
 
+@ON_ONE_DATABASE
 async def test_a_machine_that_loses_its_power_in_the_middle_is_quarantined(
     deploying: Deploying, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +167,7 @@ async def test_a_diagnosis_wipes_when_it_is_asked_to(deploying: Deploying) -> No
     assert (await deploying.server(NVME))["configuration"] == "7313P-128Gb-2x1920NVMe"
 
 
+@ON_ONE_DATABASE
 async def test_a_customer_wipes_its_own_server_and_no_other(deploying: Deploying, customer: Api) -> None:
     await deploying.api.post(f"/dci/v3/server/{SSD}/owner", {"owner": 2})
     task = (await customer.post(f"/dci/v3/server/{SSD}/operation_clear_hdd", {"clear_hdd": "full"}))["task"]

@@ -3,8 +3,9 @@
 import asyncio
 import multiprocessing
 import signal
+import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,8 +15,10 @@ from rackhand.events.service import SYSTEM
 from rackhand.servers import service
 from rackhand.settings import Settings
 from rackhand.sim.config import BMC_PLUG, MachineConfig
+from rackhand.sim.demo import PROVISIONING_VLAN
 from rackhand.sim.events import Source
 from rackhand.sim.faults import Fault
+from rackhand.sim.netboot import write_stub_ramdisk
 from rackhand.sim.rack import RackThread
 from rackhand.sim.switch import Port, Switch
 from tests.prove import process
@@ -129,6 +132,43 @@ class PortCase:
         assert answer["flags"] == [], f"ports are flagged: {answer['flags']}"
 
 
+@dataclass(frozen=True)
+class DiagnosisCase:
+    """A diagnosis with a full wipe, of a machine that is off and over whose agent no kill has power."""
+
+    operation: str = "operation_diag"
+
+    def __str__(self) -> str:
+        return "operation_diag with a full wipe"
+
+    @property
+    def params(self) -> dict[str, object]:
+        """With a wipe, so that it has every step there is."""
+        return {"clear": "full"}
+
+    def arrange(self, rack: RackThread, machine: MachineConfig) -> None:
+        """Put the machine and its ports back to the start."""
+        rack.control.reset(machine.name)
+        for switch, port in ports_of(rack, machine):
+            switch.faults.switch_all_off()
+            switch.set_pvid(port, 1, Source.CONTROL)
+            switch.set_admin_status(port, Source.CONTROL, up=True)
+
+    def judge(self, rack: RackThread, machine: MachineConfig, before: int, answer: Answer) -> None:
+        """Every disk was erased once, the machine is off as it was found, and nothing is left armed or moved."""
+        assert answer["status"] == "succeeded", f"the task ended as {answer}"
+        assert answer["reservations"] == 0, "a boot is still reserved"
+        log = rack.control.log(after=before, device=machine.name)
+        erased = [event.detail["disk"] for event in log if event.action == "disk_erased"]
+        assert sorted(map(str, erased)) == [disk.name for disk in machine.disks], f"erased were {erased}"
+        view = rack.control.machine(machine.name)
+        assert (view.power, view.boot_override) == ("off", None), f"the machine is left as {view}"
+        for switch, port in ports_of(rack, machine):
+            is_so = (port.admin_up, switch.untagged_vlan(port))
+            assert is_so == (True, 1), f"{port.name} is left as {is_so}"
+        assert answer["flags"] == [], f"ports are flagged: {answer['flags']}"
+
+
 def ports_of(rack: RackThread, machine: MachineConfig) -> list[tuple[Switch, Port]]:
     """Switch and port of each NIC of the machine, as they really are."""
     assert rack.rack is not None
@@ -153,6 +193,7 @@ CASES: tuple[Case, ...] = (
     PortCase(
         "suspend", {"admin_status": "down"}, begins=("up", 1), ends=("up", 1), lies="ignore_admin_status"
     ),
+    DiagnosisCase(),
 )
 
 
@@ -163,10 +204,13 @@ class Bench:
     rack: RackThread
     data: Path
     database_url: str
+    boot_listen: str = field(default_factory=lambda: f"127.0.0.1:{_free_port()}")
 
     def prepare(self) -> None:
-        """Fill the database."""
+        """Fill the database, and tell the machines where they will boot from."""
         asyncio.run(self._fill())
+        write_stub_ramdisk(self.data)
+        self.rack.control.set_boot_server(f"http://{self.boot_listen}", vlan=PROVISIONING_VLAN)
 
     async def _fill(self) -> None:
         settings = Settings(data=self.data, database_url=self.database_url)
@@ -209,6 +253,7 @@ class Bench:
         order: dict[str, object] = {
             "data": str(self.data),
             "database_url": self.database_url,
+            "boot_listen": self.boot_listen,
             "kill_at": kill_at,
         }
         if case is not None:
@@ -226,6 +271,13 @@ class Bench:
             raise RuntimeError(f"{order}: the process ended with {child.exitcode}")
         answer: Answer = receiver.recv()
         return answer
+
+
+def _free_port() -> int:
+    """A port that the process after a killed one listens on, too."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def run_matrix(bench: Bench, cases: tuple[Case, ...]) -> Iterator[tuple[str, str | None]]:

@@ -5,9 +5,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from rackhand import app, logs
+from rackhand.boot.model import BootReservation
 from rackhand.events.service import SYSTEM
 from rackhand.hardware import drivers
 from rackhand.servers import queries
@@ -29,8 +30,14 @@ async def run(order: dict[str, Any]) -> dict[str, Any]:
     app.Engine = points.engine()  # type: ignore[attr-defined]
     drivers.DRIVERS.update(points.bmc_drivers())  # type: ignore[attr-defined]  # a dict
     drivers.SWITCH_DRIVERS.update(points.switch_drivers())  # type: ignore[attr-defined]
-    settings = Settings(data=Path(order["data"]), database_url=order["database_url"])
-    async with app.open_services(settings, polls=False) as services:
+    settings = Settings(
+        data=Path(order["data"]),
+        database_url=order["database_url"],
+        boot_listen=order["boot_listen"],
+        boot_patience=10.0,
+        agent_patience=30.0,
+    )
+    async with app.open_services(settings, polls=False) as services, app.serve_boot(services):
         if name := order.get("operation"):
             async with services.db.write() as session:
                 server = await queries.for_task(session, order["server"])
@@ -46,7 +53,14 @@ async def run(order: dict[str, Any]) -> dict[str, Any]:
         async with services.db.read() as session:
             last = (await session.scalars(select(Task).order_by(Task.id.desc()).limit(1))).one()
             flags = (await session.scalars(select(SwitchPort.flag).where(SwitchPort.flag.is_not(None)))).all()
-            return {"status": last.status, "error": last.error, "points": passed, "flags": list(flags)}
+            reserved = await session.scalar(select(func.count()).select_from(BootReservation))
+            return {
+                "status": last.status,
+                "error": last.error,
+                "points": passed,
+                "flags": list(flags),
+                "reservations": reserved,
+            }
 
 
 def main(order: dict[str, Any], answers: "Connection[dict[str, Any], None]") -> None:
