@@ -29,6 +29,7 @@ class Agent(asyncio.DatagramProtocol):
         self.tree = {numbers(oid): wire(value) for oid, value in tree.items()}
         self.reading, self.writing = reading.encode(), writing.encode()
         self.on_set: Callable[[Index, int | bytes], str | None] = accept
+        self.on_get: Callable[[Index], Any] = lambda _oid: None  # a value instead of that of the tree
         self.silent = self.forgetful = self.deaf = self.circling = False
         self.failing: dict[str, str] = {}
         self.asked = 0
@@ -65,7 +66,9 @@ class Agent(asyncio.DatagramProtocol):
             v2c.apiPDU.set_error_status(answer, STATUS[status])
             v2c.apiPDU.set_error_index(answer, 1)
         elif kind == "GetRequestPDU":
-            pairs = [(oid, self.tree.get(oid, rfc1905.NoSuchObject(""))) for oid, _ in pairs]
+            pairs = [
+                (oid, self.on_get(oid) or self.tree.get(oid, rfc1905.NoSuchObject(""))) for oid, _ in pairs
+            ]
         elif kind == "GetBulkRequestPDU":
             pairs = self._bulk([oid for oid, _ in pairs], int(v2c.apiBulkPDU.get_max_repetitions(request)))
         v2c.apiPDU.set_varbinds(answer, pairs)

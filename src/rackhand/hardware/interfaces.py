@@ -140,8 +140,8 @@ class OperStatus(StrEnum):
 class Port:
     """A switch port as the switch reports it now.
 
-    *index* is its ifIndex, *name* its ifName (ifDescr where there is none), *access_vlan* the VLAN of untagged
-    frames, None where the switch does not tell.
+    *index* is its ifIndex, or what the driver makes of the name where a switch has no numbers; *name* its ifName
+    (ifDescr where there is none), *access_vlan* the VLAN of untagged frames, None where the switch does not tell.
     """
 
     index: int
@@ -225,7 +225,7 @@ class Switch(Protocol):
         """Return what the switch says of itself: the test of an access."""
 
     async def ports(self) -> list[Port]:
-        """Return all Ethernet ports, in the order of their indexes."""
+        """Return all Ethernet ports, in the order in which the switch has them."""
 
     async def port(self, index: int) -> Port:
         """Return one port, read now; raise `Refused` when the switch has none of that index."""
