@@ -97,11 +97,12 @@ def boot(
     listen: Annotated[
         str | None, typer.Option(help="host:port in the provisioning network, plain HTTP.")
     ] = None,
+    location: Annotated[str | None, typer.Option(help="Name of the location; all when absent.")] = None,
 ) -> None:
-    """Serve machines that boot from the network: scripts, kernels, ramdisks, and the agents on them."""
+    """Serve machines that boot from the network: DHCP, scripts, kernels, ramdisks, and the agents on them."""
     from rackhand.app import boot as run
 
-    _run(run(_settings(config, data, boot_listen=listen)))
+    _run(run(_settings(config, data, boot_listen=listen, location=location)))
 
 
 @app.command()
