@@ -11,6 +11,7 @@ import pytest
 from rackhand.boot.ramdisk import cpio
 from rackhand.boot.ramdisk.cpio import Entry
 
+CPIO = shutil.which("cpio")
 EPOCH = 1_700_000_000
 
 
@@ -32,12 +33,13 @@ def entries(folder: Path) -> list[Entry]:
     ]
 
 
-@pytest.mark.skipif(shutil.which("cpio") is None, reason="not installed: cpio")
+@pytest.mark.skipif(CPIO is None, reason="not installed: cpio")
 def test_stock_cpio_unpacks_what_was_packed(tmp_path: Path) -> None:
     packed = archive(*entries(tmp_path))
     root = tmp_path / "root"
     root.mkdir()
-    subprocess.run(["cpio", "-i", "-d", "-m", "--quiet"], input=packed, cwd=root, check=True)
+    assert CPIO is not None
+    subprocess.run([CPIO, "-i", "-d", "-m", "--quiet"], input=packed, cwd=root, check=True)
     assert (root / "usr/bin/tool").read_bytes() == (tmp_path / "big").read_bytes()
     assert stat.S_IMODE((root / "usr/bin/tool").stat().st_mode) == 0o4755
     assert stat.S_IMODE((root / "tmp").stat().st_mode) == 0o1777
