@@ -27,6 +27,7 @@ from starlette.types import Receive, Scope, Send
 
 import rackhand
 from rackhand import vault as vaults
+from rackhand.boot import api as boot_api
 from rackhand.boot import task_secrets
 from rackhand.boot.dnsmasq import dhcp_server
 from rackhand.boot.listener import boot_listener
@@ -247,6 +248,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(pdu_api.pdu_router)
     app.include_router(pdu_api.server_router)
     app.include_router(energy_api.router)
+    app.include_router(boot_api.router)
     app.include_router(deploy_api.router)
     app.include_router(release_api.router)
     app.include_router(os_api.router)

@@ -11,6 +11,7 @@ from rackhand.db import utcnow
 from rackhand.servers.model import Nic
 from rackhand.tasks.model import Phase, Task, TaskStatus
 from tests.boot.conftest import MACS, STRANGER, Booting
+from tests.conftest import Api
 
 DISK_EFI = "#!ipxe\nexit 1\n"
 DISK_BIOS = "#!ipxe\nsanboot --no-describe --drive 0x80 || exit 1\n"
@@ -116,6 +117,19 @@ async def test_an_address_that_moves_to_another_server_boots_nothing_of_the_firs
         await session.execute(delete(Nic).where(Nic.mac == MACS[1]))
     assert await booting.script(MACS[1]) == DISK_BIOS
     assert "rackhand.nonce=" in await booting.script(MACS[0])
+
+
+async def test_unknown_machines_are_listed_until_they_are_somebodys(booting: Booting, admin: Api) -> None:
+    for number in range(3):
+        await booting.script(f"00:00:5e:00:53:b{number}", serial=f"S{number}")
+    await booting.script(MACS[0])
+    listed = await admin.get("/dci/v3/discovered_machine?orderby=mac desc")
+    assert [(row["mac"], row["serial"], row["times"]) for row in listed["list"]] == [
+        (f"00:00:5e:00:53:b{number}", f"S{number}", 1) for number in (2, 1, 0)
+    ]
+    await admin.post("/dci/v3/server", {"name": "new", "nics": [{"mac": "00:00:5e:00:53:b1"}]})
+    assert (await admin.get("/dci/v3/discovered_machine?where=serial EQ 'S1'"))["size"] == 0
+    assert (await admin.get("/dci/v3/discovered_machine"))["size"] == 2
 
 
 async def test_unknown_machines_are_remembered_once_each_and_not_without_end(

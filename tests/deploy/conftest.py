@@ -63,12 +63,13 @@ class Deploying:
         """Start an operation and wait for its end."""
         return await self.api.finished(await self.start(server_id, verb, body), timeout=timeout)
 
-    async def until(self, task: int, step: str) -> None:
-        """Wait until a task is at *step*."""
+    async def until(self, task: int, step: str, *, waits_for: str = "") -> None:
+        """Wait until a task is at *step*, and waits for something with these words."""
         for _ in range(600):
             shown = await self.api.get(f"/dci/v3/task/{task}")
             states = {each["name"]: each["status"] for each in shown["steps"]}
-            if states[step] in {"running", "waiting"}:
+            reason = (shown["waiting"] or {}).get("for") or ""
+            if states[step] in {"running", "waiting"} and waits_for in reason:
                 return
             assert shown["finished_at"] is None, shown
             await asyncio.sleep(0.05)

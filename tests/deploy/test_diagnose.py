@@ -2,11 +2,13 @@
 
 import asyncio
 import dataclasses
+from datetime import timedelta
 
 import pytest
 
 from rackhand.servers.model import Server
 from rackhand.sim.demo import PROVISIONING_VLAN
+from rackhand.tasks.model import Task
 from tests.deploy.conftest import Deploying
 
 POWER = ("powered_on", "powered_off", "booted", "netboot_answered", "netboot_failed")
@@ -231,14 +233,17 @@ async def test_a_diagnosis_that_is_called_off_is_taken_back(deploying: Deploying
 async def test_a_diagnosis_ends_by_force_with_the_reason(
     deploying: Deploying, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deploying.services.settings, "diagnosis_minutes", 0.1)
-    monkeypatch.setattr(deploying.services.settings, "boot_patience", 60.0)
+    monkeypatch.setattr(deploying.services.settings, "boot_patience", 600.0)
     deploying.rack.control.set_boot_server("http://192.0.2.1:1")
-    task = await deploying.finish(IPMI, "operation_diag")
-    assert task["status"] == "fail"
-    assert task["error"]["msg"] == (
-        "Ended by force after 0.1 minutes at boot_from_network, while waiting for the server to ask for its boot"
-        " script."
+    task = await deploying.start(IPMI, "operation_diag")
+    await deploying.until(task, "boot_from_network", waits_for="boot script")
+    async with deploying.services.db.write() as session:  # an hour passes
+        row = await session.get_one(Task, task)
+        assert row.started_at is not None
+        row.started_at -= timedelta(minutes=60)
+    ended = await deploying.api.finished(task, timeout=60)
+    assert ended["error"]["msg"] == (
+        "Ended by force after 60 minutes at boot_from_network, while waiting for the server to ask for its boot script."
     )
     await deploying.settled(IPMI)
 
