@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-PACKAGES := freeipmi-tools ipmitool openipmi postgresql curl jq python3-venv snmp snmpd
-TOOLS := ipmipower ipmitool ipmi_sim jq curl snmpwalk snmpd
+PACKAGES := freeipmi-tools ipmitool openipmi postgresql curl jq python3-venv snmp snmpd chromium fonts-dejavu-core
+TOOLS := ipmipower ipmitool ipmi_sim jq curl snmpwalk snmpd chromium
 
-.PHONY: help setup demo test check fuzz bench prove docs clean
+.PHONY: help setup demo test check fuzz bench prove screenshots vendor texts docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,15 @@ bench: setup ## Measure speed and size, print the figures
 
 prove: setup ## Kill the process before, inside and after every step of every operation, on both databases
 	$(BIN)/python -m tests.prove
+
+screenshots: setup ## Take pictures of the console, filled by the demo, into docs/screenshots
+	$(BIN)/python -m tests.web.screenshots
+
+vendor: ## Renew the console's libraries from npm (needs npm; packaging/vendor_web.py names their versions)
+	$(PYTHON) packaging/vendor_web.py
+
+texts: setup ## Collect the console's texts into its catalogues and compile those (src/rackhand/web/locale)
+	$(BIN)/python packaging/texts.py
 
 docs: setup ## Write the reference pages that are made from the code
 	$(BIN)/rackhand settings > docs/settings.md

@@ -92,8 +92,8 @@ async def running_site(data: Path, *, machines: int = 12, time_scale: float = 20
             )
         )  # fmt: skip
         serving = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.05)  # noqa: ASYNC110  # uvicorn tells nobody
+        while not server.started:  # noqa: ASYNC110  # uvicorn tells nobody
+            await asyncio.sleep(0.05)
         port = server.servers[0].sockets[0].getsockname()[1]
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         try:
