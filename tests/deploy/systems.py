@@ -22,7 +22,7 @@ async def add_image(api: Api, *, name: str = "example-12", content: bytes | None
 
 
 async def add_template(api: Api, *, image: int | None = None, **more: Any) -> int:
-    """A template over an image; its number."""
+    """A template over an image, or a new one; its number."""
     if image is None:
         image = await add_image(api)
     body = {"name": "Example 12", "image_id": image, **more}
