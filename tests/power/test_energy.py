@@ -1,10 +1,28 @@
 """Energy and power from samples: the rules, on samples that are made up."""
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rackhand.power.energy import GAP_SECONDS, Interval, Mark, Sample, intervals_of, pack, unpack, usage_of
+from rackhand.power.energy import (
+    GAP_SECONDS,
+    Interval,
+    Mark,
+    Sample,
+    Usage,
+    intervals_of,
+    measured,
+    pack,
+    unpack,
+)
+from rackhand.power.energy import usage_of as usage_of_measured
+
+
+def usage_of(outlets: Sequence[Sequence[Sample]]) -> Usage:
+    return usage_of_measured([measured(samples) for samples in outlets])
+
 
 readings = st.one_of(st.none(), st.integers(0, 2**53))
 samples_in_order = st.lists(st.tuples(st.integers(1, 90_000), readings, readings), max_size=300).map(

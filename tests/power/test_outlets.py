@@ -3,7 +3,10 @@
 import asyncio
 
 import pytest
+from sqlalchemy import update
 
+from rackhand.app import Services
+from rackhand.power.model import Outlet
 from rackhand.settings import Settings
 from tests.conftest import Api
 from tests.power.conftest import BARE, Fed
@@ -69,9 +72,17 @@ async def test_power_on_leaves_a_feed_alone_that_is_off_on_purpose(fed: Fed) -> 
     assert fed.delivers(IPMI) == [True, False]
 
 
-async def test_a_dead_pdu_does_not_stop_a_server_whose_bmc_answers(fed: Fed) -> None:
+@pytest.mark.parametrize("trouble", ["silent", "without that outlet"])
+async def test_a_pdu_in_trouble_does_not_stop_a_server_whose_bmc_answers(
+    fed: Fed, services: Services, trouble: str
+) -> None:
     for feed in "ab":
-        fed.rack.control.pdu_fault_on(fed.pdu(IPMI, feed), "unplugged")
+        if trouble == "silent":
+            fed.rack.control.pdu_fault_on(fed.pdu(IPMI, feed), "unplugged")
+        else:
+            cord = await fed.cord(IPMI, feed)
+            async with services.db.write() as session:
+                await session.execute(update(Outlet).where(Outlet.id == cord["port_id"]).values(number=77))
     task = await fed.call(IPMI, "power_on")
     assert task["status"] == "complete"
     assert "the BMC answers" in words(task)["enable_outlets"]

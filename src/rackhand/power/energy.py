@@ -14,7 +14,7 @@ A *sample* is the energy counter of an outlet in Wh and its power in W at one mo
 import itertools
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -86,38 +86,52 @@ def watts_of(samples: Sequence[Sample]) -> dict[int, int]:
     return {slot: sum(found) // len(found) for slot, found in read.items()}
 
 
-def power_of(outlets: Sequence[Sequence[Sample]]) -> tuple[dict[int, int], int]:
+@dataclass(frozen=True)
+class Measured:
+    """What an outlet measured: its intervals, and its power by five minutes."""
+
+    intervals: Sequence[Interval]
+    watts: Mapping[int, int]
+
+
+def measured(samples: Sequence[Sample]) -> Measured:
+    """Reckon once what graphs, totals and single outlets are made of."""
+    return Measured(list(intervals_of(samples)), watts_of(samples))
+
+
+def power_of(outlets: Sequence[Measured]) -> tuple[dict[int, int], int]:
     """The power of some outlets together by five minutes, and how many five minutes are incomplete."""
-    known = [watts for watts in map(watts_of, outlets) if watts]
-    spans = [(min(watts), max(watts)) for watts in known]
     total: dict[int, int] = {}
-    incomplete = 0
-    for slot in set().union(*known):
-        if any(
-            first < slot < last and slot not in watts
-            for watts, (first, last) in zip(known, spans, strict=True)
-        ):
-            incomplete += 1
-        else:
-            total[slot] = sum(watts.get(slot, 0) for watts in known)
-    return total, incomplete
+    for outlet in outlets:
+        for slot, watts in outlet.watts.items():
+            total[slot] = total.get(slot, 0) + watts
+    incomplete: set[int] = set()
+    for outlet in outlets:
+        first, last = min(outlet.watts, default=0), max(outlet.watts, default=0)
+        if len(outlet.watts) <= last - first:
+            incomplete.update(slot for slot in total.keys() - outlet.watts.keys() if first < slot < last)
+    for slot in incomplete:
+        del total[slot]
+    return total, len(incomplete)
 
 
-def usage_of(outlets: Sequence[Sequence[Sample]]) -> Usage:
+def usage_of(outlets: Sequence[Measured]) -> Usage:
     """What some outlets used together."""
-    intervals = [each for samples in outlets for each in intervals_of(samples)]
     power, incomplete = power_of(outlets)
-    peak_slot = min(power, key=lambda slot: (-power[slot], slot), default=None)
-    gaps = [each for each in intervals if each.mark is Mark.GAP]
+    peak = max(power.values(), default=None)
+    intervals = [each for outlet in outlets for each in outlet.intervals]
+    gaps = [each.end - each.begin for each in intervals if each.mark is Mark.GAP]
     return Usage(
         energy_wh=sum(each.energy_wh for each in intervals) if intervals else None,
         average_watts=sum(power.values()) // len(power) if power else None,
-        peak_watts=None if peak_slot is None else power[peak_slot],
-        peak_at=None if peak_slot is None else peak_slot * SLOT_SECONDS,
+        peak_watts=peak,
+        peak_at=None
+        if peak is None
+        else min(slot for slot, watts in power.items() if watts == peak) * SLOT_SECONDS,
         slots=len(power),
         incomplete=incomplete,
         gaps=len(gaps),
-        gap_seconds=sum(each.end - each.begin for each in gaps),
+        gap_seconds=sum(gaps),
         resets=sum(each.mark is Mark.RESET for each in intervals),
     )
 

@@ -18,7 +18,7 @@ from rackhand.http.periods import Moment, Period, range_of
 from rackhand.http.transaction import Session, TransactionRoute
 from rackhand.http.wire import MAX_ID, ListAnswer, ObjectId, json_response, list_response, wire_time
 from rackhand.power import queries, samples
-from rackhand.power.energy import SLOT_SECONDS, Mark, Sample, intervals_of, power_of, usage_of
+from rackhand.power.energy import SLOT_SECONDS, Mark, Measured, Sample, measured, power_of, usage_of
 from rackhand.power.schemas import usage_row
 from rackhand.servers import queries as servers
 from rackhand.users.auth import CurrentUser
@@ -55,7 +55,7 @@ async def show_energy(
     """Show energy, average and peak power of all outlets together and of each, and the points of a graph."""
     rows = await _connections(session, id, viewer, connection)
     first, last = range_of(period, begin, end, now=utcnow())
-    found = [await _samples(session, row, first, last) for row in rows]
+    found = [measured(await _samples(session, row, first, last)) for row in rows]
     cords = [
         {
             "connection_id": row.connection_id,
@@ -80,14 +80,14 @@ async def show_energy(
     )
 
 
-def _series(outlets: Sequence[Sequence[Sample]], step: int) -> Iterator[list[object]]:
+def _series(outlets: Sequence[Measured], step: int) -> Iterator[list[object]]:
     """Points `[Unix time, average W, energy in Wh, mark]` over *step* seconds; null where nothing is known."""
     watts: dict[int, list[int]] = {}
     for slot, power in power_of(outlets)[0].items():
         watts.setdefault(slot * SLOT_SECONDS // step * step, []).append(power)
     energy: dict[int, int] = {}
     marks: dict[int, str] = {}
-    for each in (interval for found in outlets for interval in intervals_of(found)):
+    for each in (interval for outlet in outlets for interval in outlet.intervals):
         point = each.begin // step * step
         if each.mark is not Mark.RESET:
             energy[point] = energy.get(point, 0) + each.energy_wh

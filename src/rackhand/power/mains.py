@@ -99,7 +99,7 @@ async def _outlets_to_enable(
         return [outlet for outlet in outlets if before.get(str(outlet.id)) == PowerState.ON] or outlets
     try:
         states = {await read_outlet(ctx, outlet) for outlet in outlets}
-    except Retryable as error:
+    except HardwareError as error:
         if server.bmc is not None and await _bmc_answers(ctx, server):
             return Done(f"the BMC answers, so there are mains; {error}")
         raise
