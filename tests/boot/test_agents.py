@@ -5,6 +5,8 @@ import json
 
 from sqlalchemy import select
 
+from rackhand.app import Services
+from rackhand.boot.board import CommandBoard
 from rackhand.boot.model import AgentSession, CommandState
 from rackhand.tasks.model import Phase, TaskStatus, TaskStep
 from tests.boot.conftest import STRANGER, Booting
@@ -82,6 +84,23 @@ async def test_who_waits_is_told_when_a_command_is_queued(booting: Booting) -> N
     assert not waiting.done()
     command = await booting.ask(task)
     assert (await waiting).json()["command"]["id"] == command
+
+
+async def test_who_waits_is_sent_away_when_the_listener_is_closed(
+    services: Services, booting: Booting
+) -> None:
+    await booting.reserve(await booting.add_task())
+    token = await booting.agent()
+    board = CommandBoard(services.db)
+    waiting = asyncio.create_task(board.wait(1, 60))
+    asking = asyncio.create_task(booting.call(token, "next", {"wait": 60}))
+    await asyncio.sleep(0.1)
+    board.send_all_away()
+    assert await waiting is False
+    assert await board.wait(1, 60) is False
+    await board.close()
+    services.stopping.set()
+    assert (await asking).json() == {"command": None}
 
 
 async def test_a_command_that_a_restart_cut_off_is_lost_and_told(booting: Booting) -> None:

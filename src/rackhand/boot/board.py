@@ -21,9 +21,12 @@ class CommandBoard:
         self._db = db
         self._waiting: dict[int, set[asyncio.Event]] = {}
         self._looking: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     async def wait(self, task_id: int, seconds: float) -> bool:
-        """Return True when a command of *task_id* is queued, False when none was within *seconds*."""
+        """Return True when a command of *task_id* is queued, False when none was in time or nobody may wait."""
+        if self._is_closed:
+            return False
         event = asyncio.Event()
         self._waiting.setdefault(task_id, set()).add(event)
         if self._looking is None or self._looking.done():
@@ -38,10 +41,11 @@ class CommandBoard:
             others.discard(event)
             if not others:
                 del self._waiting[task_id]
-        return True
+        return not self._is_closed
 
-    def wake_all(self) -> None:
-        """Let everybody go who waits: the listener is being closed."""
+    def send_all_away(self) -> None:
+        """Let everybody go who waits, and nobody wait any more: the listener is being closed."""
+        self._is_closed = True
         for events in self._waiting.values():
             for event in events:
                 event.set()

@@ -176,7 +176,7 @@ async def boot_listener(
     finally:
         letting_go.cancel()
         server.should_exit = True
-        board.wake_all()
+        board.send_all_away()
         await serving
         await board.close()
 
@@ -184,7 +184,7 @@ async def boot_listener(
 async def _let_go(stopping: asyncio.Event, board: CommandBoard, server: uvicorn.Server) -> None:
     await stopping.wait()
     server.should_exit = True
-    board.wake_all()
+    board.send_all_away()
 
 
 def _bind(host: str, port: int) -> socket.socket:
