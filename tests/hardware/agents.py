@@ -22,7 +22,8 @@ class Agent(asyncio.DatagramProtocol):
     """Version 2c over the values of `tree`. `on_set` may refuse with the word of an error status; `log` tells SETs.
 
     Attributes switch faults: `silent` answers nothing; `forgetful` makes a change and answers nothing; `deaf`
-    acknowledges and changes nothing; `failing` gives the status for any request that touches the prefix.
+    acknowledges and changes nothing; `circling` walks from the start again; `shortening` leaves most of an answer
+    out; `failing` gives the status for any request that touches the prefix.
     """
 
     def __init__(self, tree: dict[str, Plain], *, reading: str = "public", writing: str = "private") -> None:
@@ -30,7 +31,7 @@ class Agent(asyncio.DatagramProtocol):
         self.reading, self.writing = reading.encode(), writing.encode()
         self.on_set: Callable[[Index, int | bytes], str | None] = accept
         self.on_get: Callable[[Index], Any] = lambda _oid: None  # a value instead of that of the tree
-        self.silent = self.forgetful = self.deaf = self.circling = False
+        self.silent = self.forgetful = self.deaf = self.circling = self.shortening = False
         self.failing: dict[str, str] = {}
         self.asked = 0
         self.log: list[str] = []
@@ -71,7 +72,7 @@ class Agent(asyncio.DatagramProtocol):
             ]
         elif kind == "GetBulkRequestPDU":
             pairs = self._bulk([oid for oid, _ in pairs], int(v2c.apiBulkPDU.get_max_repetitions(request)))
-        v2c.apiPDU.set_varbinds(answer, pairs)
+        v2c.apiPDU.set_varbinds(answer, pairs[1:2] if self.shortening else pairs)
         v2c.apiMessage.set_pdu(message, answer)
         self._transport.sendto(encoder.encode(message), addr)
 

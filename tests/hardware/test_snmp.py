@@ -138,6 +138,16 @@ async def test_table_that_breaks_off_with_an_error_is_never_taken_for_whole(agen
     await client.close()
 
 
+async def test_agent_that_answers_something_else_is_found_out(agent: Agent, client: SnmpClient) -> None:
+    agent.shortening = True
+    with pytest.raises(Refused, match=r"something else than T::name\.0"):
+        await client.get(NAME.at(0), STATE.at(1))
+    other = connect(agent, bulk_size=1)
+    with pytest.raises(Refused, match="answers with nothing"):
+        await other.walk(STATE)
+    await other.close()
+
+
 async def test_agent_that_walks_in_circles_is_found_out(agent: Agent, client: SnmpClient) -> None:
     agent.circling = True
     agent.tree = {

@@ -7,6 +7,7 @@ device that speaks version 3, in the event loop. docs/decisions/0014 has the fig
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import itertools
 import secrets
@@ -44,27 +45,10 @@ Found = TypeVar("Found")
 
 # RFC 3416: the error-status of an answer, in the order of its numbers.
 STATUS = (
-    *(
-        "noError",
-        "tooBig",
-        "noSuchName",
-        "badValue",
-        "readOnly",
-        "genErr",
-        "noAccess",
-        "wrongType",
-        "wrongLength",
-    ),
-    *(
-        "wrongEncoding",
-        "wrongValue",
-        "noCreation",
-        "inconsistentValue",
-        "resourceUnavailable",
-        "commitFailed",
-    ),
-    *("undoFailed", "authorizationError", "notWritable", "inconsistentName"),
-)
+    "noError", "tooBig", "noSuchName", "badValue", "readOnly", "genErr", "noAccess", "wrongType", "wrongLength",
+    "wrongEncoding", "wrongValue", "noCreation", "inconsistentValue", "resourceUnavailable", "commitFailed",
+    "undoFailed", "authorizationError", "notWritable", "inconsistentName",
+)  # fmt: skip
 STATUS_ERRORS: dict[str, type[HardwareError]] = {  # every other one is a refusal
     "noSuchName": Unsupported,
     "noCreation": Unsupported,
@@ -210,7 +194,12 @@ class SnmpClient:
 
     async def get(self, *instances: Instance) -> list[Value | None]:
         """Return the value of each, None where the device has none."""
-        answer = await self._ask(GET, [(instance.numbers, UNSET) for instance in instances])
+        asked = [instance.numbers for instance in instances]
+        answer = await self._ask(GET, [(numbers, UNSET) for numbers in asked])
+        if [numbers for numbers, _ in answer] != asked:
+            raise Refused(
+                f"{self.who} answers with something else than {instances[0]} and what else was asked for."
+            )
         return [value for _, value in answer]
 
     async def walk(self, *columns: MibObject) -> tuple[dict[Index, Value], ...]:
@@ -404,6 +393,7 @@ class _Version3:
             cipher_password=settings.privacy_password.get_secret_value().encode() or password,
         )
         self._numbers = itertools.count(secrets.randbelow(2**30))
+        self._tries = settings.retries + 1
 
     async def ask(self, sender: _Sender, number: int, request: bytes, *, is_change: bool) -> Pdu | None:  # noqa: ARG002
         """Meet the engine if it is new, and send again what it did not take because of its clock or its id."""
@@ -443,7 +433,10 @@ class _Version3:
                 raise Malformed("late")
             return engine
 
-        engine = await sender.send(lambda: discovery(message, pdu(GET, message, [])), read)
+        patient = dataclasses.replace(
+            sender, tries=self._tries
+        )  # the question may be repeated before a change
+        engine = await patient.send(lambda: discovery(message, pdu(GET, message, [])), read)
         if engine is not None:
             await asyncio.to_thread(self._user.meet, engine)  # hashing a megabyte lets others run
         return engine is not None

@@ -31,6 +31,7 @@ from rackhand.hardware.snmp_message import (
 VERSION_3 = 3
 SECURITY_MODEL = 3
 LARGEST_MESSAGE = 65507
+SALT_OCTETS = 8
 AUTHENTICATED, PRIVATE, REPORTABLE = 1, 2, 4
 WINDOW_SECONDS = 150
 LARGEST_BOOTS = 2**31 - 1
@@ -135,7 +136,7 @@ class User:
         body = item(SEQUENCE, item(OCTETS, engine.id) + item(OCTETS, b"") + request)
         salt = b""
         if self._cipher:
-            salt = (next(self._salts) % 2**64).to_bytes(8)
+            salt = (next(self._salts) % 2**64).to_bytes(SALT_OCTETS)
             body = item(OCTETS, self._crypt(body, boots, clock, salt, decrypt=False))
         return _message(message_id, flags, engine.id, boots, clock, self._name, salt, body, self._sign)
 
@@ -163,8 +164,8 @@ class User:
             self._keep_time(message.engine)
         body = message.body
         if message.flags & PRIVATE:
-            if not (self._cipher and message.flags & AUTHENTICATED):
-                raise Malformed("encrypted and not signed")
+            if not (self._cipher and message.flags & AUTHENTICATED and len(message.salt) == SALT_OCTETS):
+                raise Malformed("encrypted and not signed, or without a salt")
             engine, encrypted = message.engine, body.octets()
             body = Reader(self._crypt(encrypted, engine.boots, engine.clock, message.salt, decrypt=True))
         pdu = _scoped_pdu(body)
