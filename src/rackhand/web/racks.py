@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from rackhand.db import AnyRow
 from rackhand.http.lists import ListParams
+from rackhand.power import queries as power
 from rackhand.servers import api, queries, schemas
 from rackhand.servers.model import Rack
 from rackhand.switches import queries as switches
@@ -61,6 +62,7 @@ STATES = {
     "off": ("bolt-off", marked("off")),
     "unknown": ("help-circle", marked("power unknown")),
     "switch": ("switch-horizontal", marked("switch")),
+    "pdu": ("plug", marked("PDU")),
 }
 
 
@@ -96,6 +98,12 @@ def _switch(row: AnyRow) -> Device:
     )
 
 
+def _pdu(row: AnyRow) -> Device:
+    pdu = row[0]
+    state = "broken" if pdu.error or pdu.refused_at else "pdu"
+    return Device(pdu.name, f"/pdus/{pdu.id}", pdu.unit, "pdu", state, gettext(STATES[state][1]))
+
+
 async def elevations(page: Page, racks: Sequence[Rack]) -> list[Elevation]:
     """Put the devices of some racks into their units."""
     if not racks:
@@ -105,6 +113,8 @@ async def elevations(page: Page, racks: Sequence[Rack]) -> list[Elevation]:
     standing = [(row.rack_id, _server(row)) for row in found.rows]
     others = await switches.switch_page(page.session, ListParams(where=where))
     standing += [(row[0].rack_id, _switch(row)) for row in others.rows]
+    pdus = await power.pdu_page(page.session, ListParams(where=where))
+    standing += [(row[0].rack_id, _pdu(row)) for row in pdus.rows]
     return [elevation(rack, (device for rack_id, device in standing if rack_id == rack.id)) for rack in racks]
 
 

@@ -68,6 +68,26 @@ BADGES: Mapping[str, Mapping[str, Badge]] = {
         "special": Badge(marked("Kept back"), "purple", "lock"),
         "quarantined": Badge(marked("Quarantine"), "yellow", "clock"),
     },
+    "template": {
+        "os": Badge(marked("Operating system"), "blue", "disc"),
+        "rescue": Badge(marked("Rescue system"), "orange", "heartbeat"),
+    },
+    "system": {
+        "active": Badge(marked("Can be installed"), "green", "circle-check"),
+        "disabled": Badge(marked("Switched off"), "secondary", "ban"),
+        "no_image": Badge(marked("Has no image"), "orange", "alert-triangle"),
+        "image_new": Badge(marked("Its image has no file"), "orange", "alert-triangle"),
+        "image_receiving": Badge(marked("Its image is being sent"), "azure", "upload"),
+        "image_checking": Badge(marked("Its image is being checked"), "azure", "loader-2"),
+        "image_broken": Badge(marked("Its image is broken"), "red", "circle-x"),
+    },
+    "image": {
+        "new": Badge(marked("Waits for its file"), "orange", "clock"),
+        "receiving": Badge(marked("Being sent"), "azure", "upload"),
+        "checking": Badge(marked("Being checked"), "azure", "loader-2"),
+        "ready": Badge(marked("Ready"), "green", "circle-check"),
+        "broken": Badge(marked("Broken"), "red", "circle-x"),
+    },
     "purpose": {
         "customer": Badge(marked("Customer"), "blue", "user"),
         "provisioning": Badge(marked("Provisioning"), "purple", "download"),
@@ -90,7 +110,13 @@ OPERATIONS = {
     "operation_diag": marked("Diagnosis"),
     "operation_os": marked("Installation"),
     "operation_clear_hdd": marked("Wipe disks"),
+    "operation_clear_hdd_none": marked("Leave the disks alone"),
     "operation_recovery": marked("Rescue system"),
+    "operation_recovery_stop": marked("End of the rescue"),
+    "release": marked("Release"),
+    "set_outlet": marked("Switch an outlet"),
+    "set_pdu_outlet": marked("Switch an outlet of a PDU"),
+    "discover_pdu": marked("Read a PDU"),
 }
 
 
