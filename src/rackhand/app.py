@@ -28,7 +28,7 @@ from starlette.types import Receive, Scope, Send
 import rackhand
 from rackhand import vault as vaults
 from rackhand.boot import api as boot_api
-from rackhand.boot import task_secrets
+from rackhand.boot import reservations, task_secrets
 from rackhand.boot.dnsmasq import dhcp_server
 from rackhand.boot.listener import boot_listener
 from rackhand.db import Database, utcnow
@@ -200,6 +200,7 @@ async def _tidy(services: Services) -> None:
                     session, now - timedelta(days=services.settings.event_retention_days)
                 )
                 kept = now - timedelta(days=services.settings.task_retention_days)
+                await reservations.forget_discovered(session, kept)
                 forgotten = await engines.forget_finished(session, kept)
                 await task_secrets.forget_finished(session)
             await engines.forget_workflows(forgotten)

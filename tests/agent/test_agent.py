@@ -140,7 +140,11 @@ def test_it_says_hello_works_and_hands_the_outcome_over(serving: Any) -> None:
     script = Script({"hello": [{"token": "T"}], "next": [{"command": None}, command("inventory"), REBOOT]})
     machine = host()
     run(machine, serving(script))
-    assert script.verbs() == ["hello", "next", "next", "result", "next", "result"]
+    assert script.verbs() == ["hello", "next", "next", "log", "log", "result", "next", "result"]
+    assert [body["lines"][0].partition(" after")[0] for body in script.bodies("log")] == [
+        "inventory: begun",
+        "inventory: done",
+    ]
     (greeting,) = script.bodies("hello")
     assert (greeting["nonce"], greeting["boot_id"], greeting["serial"]) == (
         NONCE,
@@ -221,6 +225,17 @@ def test_a_wipe_that_is_not_wanted_any_more_stops(serving: Any) -> None:
     machine = host()
     run(machine, serving(script))
     assert script.bodies("result")[0]["error"] == "It was not wanted any more."
+
+
+def test_a_wipe_goes_on_while_nobody_listens(serving: Any) -> None:
+    script = Script(
+        {"hello": [{"token": "T"}], "next": [command("wipe", level="full", seconds=60), REBOOT],
+         "progress": [401, 503], "log": [503, 401]}
+    )  # fmt: skip
+    machine = host()
+    run(machine, serving(script))
+    assert script.bodies("result")[0]["ok"]
+    assert [medium.erased for medium in machine.media] == [1, 1]
 
 
 def test_a_session_that_is_over_is_begun_again(serving: Any) -> None:

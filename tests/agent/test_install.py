@@ -28,6 +28,9 @@ class Told(Report):
     def __call__(self, percent: int | None, message: str) -> None:  # noqa: ARG002  # the signature is given
         self.words.append(message)
 
+    def note(self, words: str) -> None:
+        self.words.append(words)
+
 
 @pytest.fixture
 def files() -> Iterator[FileServer]:

@@ -1,5 +1,6 @@
 """What the manager can ask of a machine: a closed table of typed commands. Nothing from the network is run as text."""
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 from rackhand.agent.host import Host, HostError, Rescue
 from rackhand.agent.install import configure_system, write_image
 from rackhand.agent.inventory import take_inventory
-from rackhand.agent.protocol import Command, Manager, ManagerAway, Misunderstood
+from rackhand.agent.protocol import Command, Manager, ManagerAway, Misunderstood, SessionOver
 from rackhand.agent.speed import measure_speed
 from rackhand.agent.wipe import wipe_disks
 
@@ -21,8 +22,11 @@ class Unwanted(Exception):
     """The manager does not want the command any more."""
 
 
+NO_REASON_TO_STOP = (ManagerAway, Misunderstood, SessionOver)
+
+
 class Report:
-    """Tells the manager how far a command is, not too often; a manager that is away is no reason to stop."""
+    """Tells the manager how far a command is, not too often; one that does not listen is no reason to stop."""
 
     def __init__(self, manager: Manager, command: Command) -> None:
         self._manager = manager
@@ -35,11 +39,16 @@ class Report:
             return
         try:
             wanted = self._manager.progress(self._command, percent, message)
-        except (ManagerAway, Misunderstood):
+        except NO_REASON_TO_STOP:
             wanted = True
         self._next = time.monotonic() + REPORT_EVERY
         if not wanted:
             raise Unwanted
+
+    def note(self, words: str) -> None:
+        """Tell a line for the log, or do without when the manager is away."""
+        with contextlib.suppress(*NO_REASON_TO_STOP):
+            self._manager.log([words])
 
 
 Work = Callable[[Host, Mapping[str, Any], Report], "Json | Outcome"]
@@ -107,6 +116,14 @@ def execute(host: Host, command: Command, report: Report) -> Outcome:
     work = WORK.get(command.kind)
     if work is None:
         return Outcome(ok=False, error=f"This agent has no command {command.kind!r}.")
+    begin = time.monotonic()
+    report.note(f"{command.kind}: begun")
+    outcome = _work(work, host, command, report)
+    report.note(f"{command.kind}: {outcome.error or 'done'} after {time.monotonic() - begin:.1f} s")
+    return outcome
+
+
+def _work(work: Work, host: Host, command: Command, report: Report) -> Outcome:
     try:
         done = work(host, command.args, report)
         return done if isinstance(done, Outcome) else Outcome(ok=True, result=done)

@@ -157,6 +157,11 @@ async def by_nonce(session: AsyncSession, nonce: str) -> BootReservation | None:
     return row if row is not None and is_secret(nonce, row.nonce_hash) else None
 
 
+async def forget_discovered(session: AsyncSession, before: datetime) -> None:
+    """Forget machines that have not asked since *before*."""
+    await session.execute(delete(DiscoveredMachine).where(DiscoveredMachine.last_seen_at < before))
+
+
 async def note_discovered(
     session: AsyncSession, mac: str, *, platform: str, serial: str, uuid: str, address: str
 ) -> bool:
