@@ -1,7 +1,8 @@
 """A small data centre, so that no page of the console is empty."""
 
 from rackhand.app import Services
-from rackhand.hardware.interfaces import AdminStatus, OperStatus, Port, SwitchInfo
+from rackhand.hardware.interfaces import AdminStatus, OperStatus, Outlet, Port, PowerState, SwitchInfo
+from rackhand.power import pdus
 from rackhand.switches import service as switches
 from tests.conftest import Api, server_body
 
@@ -34,7 +35,20 @@ async def fill(services: Services, admin: Api, *, servers: int = 3, name: str = 
     await admin.post("/dci/v3/ippool", {"name": f"pool {name}", "is_public": True})
     await admin.post("/dci/v3/ippool/1/range", {"name": "198.51.100.10-198.51.100.99"})
     await admin.post("/dci/v3/vlan", {"vid": 120, "name": name})
+    await admin.post("/dci/v3/os_image", {"name": f"image {name}"})
+    await admin.post("/dci/v3/os_template", {"name": f"system {name}", "image_id": 1})
     await add_switch(services, admin)
+    await add_pdu(services, admin)
+
+
+async def add_pdu(services: Services, admin: Api) -> None:
+    """Add a PDU of two outlets, as if it had been read, the first of them to the first server."""
+    access = {"driver": "snmp", "host": "127.0.0.1", "port": 10, "password": "community"}
+    added = await admin.post("/dci/v3/pdu", {"name": "pdu-1", "rack": 1, **access})
+    outlets = [Outlet(number, f"out{number}", PowerState.ON, 90.0, 1.5) for number in (1, 2)]
+    async with services.db.write() as session:
+        await pdus.save_discovery(session, added["id"], "a PDU", outlets)
+    await admin.post("/dci/v3/server/1/pdu_connection", {"pdu": added["id"], "port_identity": "1"})
 
 
 async def add_switch(services: Services, admin: Api) -> None:

@@ -24,7 +24,8 @@ FOR_OPERATORS = (
     "/", "/servers", "/servers/1", "/servers/1/edit", "/servers/1/bmc", "/servers/1/setup", "/servers/new",
     "/servers/import?example=1", "/servers/1/traffic", "/tasks", "/tasks/1", "/racks", "/racks/1", "/networks",
     "/networks/1", "/networks/2", "/networks/new", "/pools", "/pools/1", "/addresses", "/switches",
-    "/switches/1?port=1", "/switches/new", "/vlans", "/users", "/users/2", "/users/new", "/locations",
+    "/switches/1?port=1", "/switches/new", "/vlans", "/systems", "/systems/new",
+    "/pdus", "/pdus/1", "/pdus/new", "/servers/1/install", "/users", "/users/2", "/users/new", "/locations",
     "/locations/1", "/events", "/account", "/search?q=node", "/nothing",
 )  # fmt: skip
 FOR_CUSTOMERS = ("/", "/servers/3", "/addresses", "/tasks", "/events", "/account")

@@ -7,6 +7,8 @@ from html import unescape
 import pytest
 
 from rackhand.app import Services
+from rackhand.deploy import images
+from rackhand.deploy.os_model import ImageFormat, ImageState
 from tests.conftest import Api, statements
 from tests.web.conftest import Browser, text_of
 from tests.web.inventory import fill
@@ -15,7 +17,8 @@ MAX_PAGES = 400
 PAGES = (
     "/", "/servers", "/servers?q=srv", "/servers?status=broken", "/servers/1", "/servers/1/state",
     "/servers/1/setup", "/tasks", "/racks", "/racks/1", "/networks", "/networks/1", "/pools", "/pools/1",
-    "/addresses", "/switches", "/switches/1", "/vlans", "/users", "/users/1", "/events", "/locations",
+    "/addresses", "/switches", "/switches/1", "/vlans", "/systems",
+    "/pdus", "/pdus/1", "/servers/1/install", "/users", "/users/1", "/events", "/locations",
     "/account", "/search?q=s", "/servers/1/traffic",
 )  # fmt: skip
 
@@ -354,3 +357,44 @@ async def test_tables_are_sorted_paged_and_filtered_by_the_address(admin: Api, o
     assert await names("where=name+CP+'srv-0%25'&q=5") == ["srv-04", "srv-05"]  # 5 is a number too
     page = await operator.open("/servers?where=name+LIKE+x", status=400)
     assert re.search(r'value="name LIKE x"[^>]*aria-invalid="true"', page)
+
+
+async def test_an_installation_is_asked_for_in_three_steps(
+    services: Services, admin: Api, operator: Browser
+) -> None:
+    await fill(services, admin)
+    assert "There is nothing to install yet" in text_of(await operator.open("/servers/1/install"))
+    async with services.db.write() as session:
+        image = await images.by_id(session, 1)
+        image.state, image.format = ImageState.READY, ImageFormat.TAR_ZST
+    page = text_of(await operator.open("/servers/1/install"))
+    assert "1. What to install system srv" in page
+    assert "2. Onto which disks nvme0n1 NVMe 960 GB" in page
+    wish = {"_form": "install", "os_template_id": "1", "hdd_raid": "raid1", "domain": "web.example.com"}
+    page = await operator.refused("/servers/1/install", {**wish, "password": "3vergreen-Tunnel"}, status=409)
+    assert "raid1" in text_of(page)
+    assert "3vergreen" not in page
+    assert 'value="web.example.com"' in page
+    page = await operator.refused("/servers/1/install", {**wish, "hdd_raid": "none"})
+    assert "password" in text_of(page)
+    await operator.submit("/systems/1", {"name": "Debian 12", "kind": "os", "boot_mode": "bios", "access": "admins",
+                                         "image_id": "1", "is_enabled": "on"})  # fmt: skip
+    row = await admin.get("/dci/v3/os_template/1")
+    assert (row["name"], row["boot_mode"], row["access"], row["is_enabled"]) == (
+        "Debian 12",
+        "bios",
+        "admins",
+        True,
+    )
+    assert "does not start on this server's firmware" in await operator.open("/servers/1/install")
+    assert (await admin.get("/dci/v3/task?where=name EQ 'operation_os'"))["size"] == 0
+
+
+async def test_outlets_are_plugged_in(services: Services, admin: Api, operator: Browser) -> None:
+    await fill(services, admin)
+    await operator.submit("/pdus/1/outlet", {"outlet": "2", "action": "connect", "server": "srv-2"})
+    rows = (await admin.get("/dci/v3/pdu/1/outlet"))["list"]
+    assert [row["server"]["name"] for row in rows] == ["srv-1", "srv-2"]
+    await operator.submit("/pdus/1/outlet", {"outlet": "2", "action": "disconnect"})
+    page = await operator.submit("/pdus/1/outlet", {"outlet": "2", "action": "connect", "server": "a lamp"})
+    assert "a lamp" in page

@@ -23,7 +23,8 @@ FOR_CUSTOMERS = {
     ("POST", "/tasks/{id:int}/cancel"), ("GET", "/addresses"), ("GET", "/addresses/{id:int}"),
     ("POST", "/addresses/{id:int}"), ("GET", "/vlans"), ("GET", "/events"), ("GET", "/search"),
     ("GET", "/account"), ("POST", "/account"), ("POST", "/account/password"), ("POST", "/account/keys"),
-    ("POST", "/account/tokens"),
+    ("POST", "/account/tokens"), ("GET", "/servers/{id:int}/install"), ("POST", "/servers/{id:int}/install"),
+    ("POST", "/servers/{id:int}/rescue"),
 }  # fmt: skip
 
 
