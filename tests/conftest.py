@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,28 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def sqlite_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Databases with their tables and nothing in them: making those takes most of the time of a short test."""
+    settings = Settings(data=tmp_path_factory.mktemp("made"), boot_listen="")
+    asyncio.run(_make_tables(settings))
+    return sorted(settings.data.glob("*.db*"))
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same on PostgreSQL."""
+    url = postgres.new_database()
+    settings = Settings(data=tmp_path_factory.mktemp("made"), database_url=url, boot_listen="")
+    asyncio.run(_make_tables(settings))
+    return url
+
+
+async def _make_tables(settings: Settings) -> None:
+    async with open_services(settings, polls=False):
+        pass
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Empty for a SQLite file in the data directory, else a fresh PostgreSQL database."""
@@ -38,14 +61,19 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
         yield ""
         return
     server: Postgres = request.getfixturevalue("postgres")
-    url = server.new_database()
+    url = server.new_database(template=request.getfixturevalue("postgres_template"))
     yield url
     server.drop_database(url)
 
 
 @pytest.fixture
-def settings(tmp_path: Path, database_url: str) -> Settings:
-    return Settings(data=tmp_path / "data", database_url=database_url)
+def settings(tmp_path: Path, database_url: str, request: pytest.FixtureRequest) -> Settings:
+    data = tmp_path / "data"
+    data.mkdir()
+    if not database_url:
+        for file in request.getfixturevalue("sqlite_files"):
+            shutil.copy(file, data)
+    return Settings(data=data, database_url=database_url)
 
 
 @pytest.fixture

@@ -41,18 +41,22 @@ class Postgres:
     def _url(self, name: str) -> str:
         return f"postgresql://postgres@/{name}?host={self.directory}"
 
-    def new_database(self) -> str:
-        """Create a database and return its URL."""
-        name = f"rackhand_{next(self._numbers)}"
+    def new_database(self, template: str = "") -> str:
+        """Create a database, empty or as the one of the URL *template*, and return its URL."""
+        name, source = f"rackhand_{next(self._numbers)}", _name(template) or "template1"
         with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"'.encode())
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{source}"'.encode())
         return self._url(name)
 
     def drop_database(self, url: str) -> None:
         """Delete a database that `new_database` made."""
-        name = url.partition("@/")[2].partition("?")[0]
         with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
-            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+            connection.execute(f'DROP DATABASE "{_name(url)}" WITH (FORCE)'.encode())
+
+
+def _name(url: str) -> str:
+    """The database in a URL of `_url`."""
+    return url.partition("@/")[2].partition("?")[0]
 
 
 def _binaries() -> Path:
