@@ -6,11 +6,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench import lists, power, sweep, switches
+from tests.bench import addresses, lists, power, sweep, switches
 from tests.bench.databases import NAMES, opened
 from tests.bench.figures import Report, heading, machine
 
-PARTS = ("lists", "idle", "power", "switches", "sweep")
+PARTS = ("lists", "idle", "addresses", "power", "switches", "sweep")
+QUICK_ADDRESSES = addresses.Sizes(
+    allocations=80, taken=200, crowd=16, few=100, many=400, networks=20, requests=10
+)
 QUICK_SWITCHES = switches.Sizes(switches=2, ports=4, year_ports=1, bills=2)
 QUICK = lists.Sizes(few=100, many=400, usual=400, export=400, requests=12)
 
@@ -34,6 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     lists.measure(report, backend, folder, QUICK if asked.quick else lists.Sizes())
                 if "idle" in asked.parts:
                     lists.measure_idle(report, backend, folder, settle=0.2 if asked.quick else 5)
+                if "addresses" in asked.parts:
+                    addresses.measure(
+                        report, backend, folder, QUICK_ADDRESSES if asked.quick else addresses.Sizes()
+                    )
                 if "power" in asked.parts:
                     power.measure(report, backend, folder, machines=2 if asked.quick else 20)
                 if "switches" in asked.parts:

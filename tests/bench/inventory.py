@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Table
 
-from rackhand.db import Base, Database
+from rackhand.db import Database, table_of
 from rackhand.events.model import Event
 from rackhand.servers.model import BmcAccess, Disk, Location, Nic, Rack, Server
 from rackhand.settings import Settings
@@ -38,7 +38,7 @@ TEMPLATE = {"id": 7, "name": "Debian-12-x86_64"}
 def prepare(settings: Settings, servers: int) -> str:
     """Make the schema, an administrator and *servers* servers; return a token of the administrator."""
     token = asyncio.run(_make_schema(settings))
-    _insert(settings, _rows(servers))
+    insert(settings, _rows(servers))
     return token
 
 
@@ -62,18 +62,21 @@ async def _make_schema(settings: Settings) -> str:
 def _rows(servers: int) -> Iterator[tuple[Table, Iterable[Mapping[str, object]]]]:
     """Rows by table; half of the servers have an owner, half have a last task, all have two NICs and two drives."""
     numbers = range(1, servers + 1)
-    yield _table(User), (
+    yield table_of(User), (
         {"id": n + 1, "email": f"customer-{n}@example.com", "password_hash": "", "role": "@user", "created_at": NOW}
         for n in range(1, CUSTOMERS + 1)
     )  # fmt: skip
-    yield _table(Location), ({"id": n, "name": f"ams{n}", "created_at": NOW} for n in range(1, LOCATIONS + 1))
-    yield _table(Rack), (
+    yield (
+        table_of(Location),
+        ({"id": n, "name": f"ams{n}", "created_at": NOW} for n in range(1, LOCATIONS + 1)),
+    )
+    yield table_of(Rack), (
         {"id": n, "name": f"A-{n:04d}", "size": 42, "location_id": n % LOCATIONS + 1, "created_at": NOW}
         for n in range(1, servers // UNITS + 2)
     )  # fmt: skip
-    yield _table(Server), map(_server, numbers)
+    yield table_of(Server), map(_server, numbers)
     yield (
-        _table(Nic),
+        table_of(Nic),
         (
             {
                 "id": 2 * n + port,
@@ -85,18 +88,18 @@ def _rows(servers: int) -> Iterator[tuple[Table, Iterable[Mapping[str, object]]]
             for n, port in itertools.product(numbers, (0, 1))
         ),
     )
-    yield _table(Disk), (
+    yield table_of(Disk), (
         {"id": 2 * n + bay, "server_id": n, "name": f"nvme{bay}n1", "kind": "NVMe", "size_gb": 1024,
          "model": "EX-NVME1024", "serial": f"S{n:07d}-D{bay}"}
         for n, bay in itertools.product(numbers, (0, 1))
     )  # fmt: skip
-    yield _table(BmcAccess), (
+    yield table_of(BmcAccess), (
         {"id": n, "server_id": n, "driver": "ipmi" if n % 2 else "redfish", "port": 623 if n % 2 else 443,
          "host": f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", "user": "ADMIN", "password": ""}
         for n in numbers
     )  # fmt: skip
-    yield _table(Task), map(_task, range(2, servers + 1, 2))
-    yield _table(Event), (
+    yield table_of(Task), map(_task, range(2, servers + 1, 2))
+    yield table_of(Event), (
         {"id": n, "at": NOW, "kind": "server.added", "message": f"Server srv-{n} was added.", "subject_kind": "server",
          "subject_id": n, "subject_name": f"srv-{n}", "actor_id": 1, "actor_email": ADMIN}
         for n in numbers
@@ -150,13 +153,8 @@ def _mac(number: int) -> str:
     return ":".join(f"{byte:02x}" for byte in (0x02, 0x00, *number.to_bytes(4, "big")))
 
 
-def _table(model: type[Base]) -> Table:
-    table = model.__table__
-    assert isinstance(table, Table)
-    return table
-
-
-def _insert(settings: Settings, tables: Iterable[tuple[Table, Iterable[Mapping[str, object]]]]) -> None:
+def insert(settings: Settings, tables: Iterable[tuple[Table, Iterable[Mapping[str, object]]]]) -> None:
+    """Write rows of whole tables; columns that are not given get the model's default."""
     if settings.database_url:
         with psycopg.connect(settings.database_url, options="-c timezone=UTC") as server:
             for table, rows in tables:

@@ -14,6 +14,14 @@ LINES = {
         "where owner_email EQ one, orderby name: p50",
         "export of 400 rows in one answer: growth of memory, peak",
     ],
+    "addresses": [
+        "allocations per second over HTTP, 8 connections, 1 `serve`",
+        "allocations per second by `request_allocation`, 8 at once",
+        "errors other than 'exhausted'",
+        "the 200th allocation from it: p50",
+        "list of 100 of 400 addresses: p50",
+        "list of 20 networks with counters: p50",
+    ],
     "power": ["to the answer, median", "to the first packet at the BMC, median"],
     "sweep": ["sweep of 10 BMCs, 2 dead"],
 }
