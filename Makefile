@@ -3,10 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-PACKAGES := freeipmi-tools ipmitool openipmi postgresql curl jq python3-venv snmp snmpd chromium fonts-dejavu-core
-TOOLS := ipmipower ipmitool ipmi_sim jq curl snmpwalk snmpd chromium
+PACKAGES := freeipmi-tools ipmitool openipmi postgresql curl jq python3-venv snmp snmpd chromium fonts-dejavu-core \
+	dnsmasq-base ipxe iproute2
+TOOLS := ipmipower ipmitool ipmi_sim jq curl snmpwalk snmpd chromium dnsmasq ip
+# For machines that really boot, and the images that they boot.
+REAL_PACKAGES := qemu-system-x86 ovmf ipxe-qemu mmdebstrap zstd kmod cpio
+REAL_TOOLS := qemu-system-x86_64 mmdebstrap zstd depmod cpio
 
-.PHONY: help setup demo test check fuzz bench prove screenshots vendor texts docs clean
+.PHONY: help setup demo test check fuzz bench prove real real-setup ramdisk screenshots vendor texts docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -30,8 +34,9 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: setup ## Start a virtual rack, the product and sample data (RESET=1 starts anew)
-	@exec $(BIN)/rackhand demo $(if $(RESET),--reset)
+demo: setup ## Start a virtual rack, the product and sample data (RESET=1 starts anew, REAL=1 boots QEMU machines)
+	$(if $(REAL),@$(MAKE) --no-print-directory real-setup)
+	@exec $(BIN)/rackhand demo $(if $(RESET),--reset) $(if $(REAL),--real)
 
 test: setup ## Run the whole test suite, on SQLite and on a PostgreSQL that it starts itself
 	$(BIN)/python -m pytest tests -n 2 --dist loadfile --ignore=tests/bench --ignore=tests/fuzz
@@ -59,6 +64,20 @@ vendor: ## Renew the console's libraries from npm (needs npm; packaging/vendor_w
 
 texts: setup ## Collect the console's texts into its catalogues and compile those (src/rackhand/web/locale)
 	$(BIN)/python packaging/texts.py
+
+real: setup ramdisk ## Boot QEMU machines in a network of their own: diagnose, wipe (needs root; some 15 minutes without KVM)
+	@if ! $(SUDO) unshare --net true 2>/dev/null; then echo "Skipped: network namespaces need root."; exit 0; fi; \
+	$(SUDO) env RACKHAND_REAL=1 PATH="$$PATH:/usr/sbin:/sbin" unshare --net sh -c \
+		'ip link set lo up && exec nice -n 15 $(BIN)/python -m pytest tests/real'
+
+ramdisk: setup real-setup ## Make the ramdisk that real machines boot, from Debian's packages
+	$(BIN)/rackhand image build ramdisk --out var/real/ramdisk
+
+real-setup:
+	@missing=""; for tool in $(REAL_TOOLS); do PATH=$$PATH:/usr/sbin:/sbin command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	[ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || missing="$$missing ovmf"; [ -e /usr/lib/ipxe/qemu ] || missing="$$missing ipxe-qemu"; \
+	if [ -n "$$missing" ]; then echo "Installing Debian packages: $(REAL_PACKAGES)"; $(SUDO) apt-get update -qq; \
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(REAL_PACKAGES); fi
 
 docs: setup ## Write the reference pages that are made from the code
 	$(BIN)/rackhand settings > docs/settings.md

@@ -2,8 +2,9 @@
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from rackhand.sim.config import MachineConfig
 from rackhand.sim.events import Event
 from rackhand.sim.real.needs import missing
 from rackhand.sim.real.qemu import RealMachine
-from rackhand.sim.real.rack import FIRST_LEASE, LAST_LEASE, RealRack, real_rack_config, running_real_rack
+from rackhand.sim.real.rack import RealRack, real_rack_config, running_real_rack
 from tests.conftest import Api
 
 MACHINES = (
@@ -62,16 +63,22 @@ def say(capsys: pytest.CaptureFixture[str]) -> Iterator[Say]:
 
     def to_terminal(words: str) -> None:
         with capsys.disabled():
-            print(f"\n  {words}", end="", flush=True)
+            print(f"\n  {words}", end="", flush=True)  # noqa: T201  # see above
 
     yield to_terminal
     with capsys.disabled():
-        print(flush=True)
+        print(flush=True)  # noqa: T201
 
 
 @pytest.fixture
-async def rack(tmp_path: Path) -> AsyncIterator[RealRack]:
-    config = real_rack_config(MACHINES)
+def disk_bytes() -> int:
+    """What fits into a disk of all machines; those that are installed need more."""
+    return 1 << 30
+
+
+@pytest.fixture
+async def rack(tmp_path: Path, disk_bytes: int) -> AsyncIterator[RealRack]:
+    config = real_rack_config(MACHINES, disk_bytes=disk_bytes)
     async with running_real_rack(config, tmp_path / "machines", name=f"rh{os.getpid()}") as running:
         yield running
 
@@ -82,14 +89,12 @@ def settings(settings: Settings, rack: RealRack) -> Settings:
     folder.mkdir(parents=True)
     for name in (KERNEL, RAMDISK):
         (folder / name).write_bytes((RAMDISK_FOLDER / name).read_bytes())
-    return settings.model_copy(
-        update={
-            "boot_listen": f"{rack.provisioning_address}:8682",
-            "dhcp_interface": rack.provisioning_interface,
-            "dhcp_ranges": [f"{FIRST_LEASE}-{LAST_LEASE}/24"],
-            "boot_patience": 240.0,
-            "agent_patience": 600.0,
-        }
+    return Settings(
+        data=settings.data,
+        database_url=settings.database_url,
+        boot_patience=120.0,
+        agent_patience=600.0,
+        **rack.settings,
     )
 
 
@@ -127,9 +132,7 @@ class Booting:
             self.say(f"console: {self.console(server_id)[-3000:]}")
             raise
         steps = ", ".join(
-            f"{step['name']} {seconds:.0f}"
-            for step in task["steps"]
-            if (seconds := step.get("seconds") or 0) >= 1
+            f"{step['name']} {seconds:.0f}" for step in task["steps"] if (seconds := duration(step)) >= 1
         )
         self.say(f"{verb} of server {server_id}: {time.monotonic() - begin:.0f} s ({steps})")
         if task["status"] != "complete":
@@ -139,6 +142,15 @@ class Booting:
     def console(self, server_id: int) -> str:
         log = self.machine(server_id).console_log
         return log.read_text(errors="replace") if log.exists() else ""
+
+
+def duration(step: Mapping[str, str | None]) -> float:
+    """How many seconds a step took."""
+    if step["started_at"] is None or step["finished_at"] is None:
+        return 0.0
+    return (
+        datetime.fromisoformat(step["finished_at"]) - datetime.fromisoformat(step["started_at"])
+    ).total_seconds()
 
 
 @pytest.fixture

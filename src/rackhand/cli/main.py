@@ -112,14 +112,22 @@ def demo(
     listen: Annotated[str | None, typer.Option(help="host:port, plain HTTP.")] = None,
     machines: Annotated[int, typer.Option(min=8, max=200, help="Number of virtual machines.")] = 12,
     reset: Annotated[bool, typer.Option(help="Forget the last demo first.")] = False,
+    real: Annotated[
+        bool, typer.Option("--real", help="With QEMU machines that really boot; needs root.")
+    ] = False,
 ) -> None:
     """Start a virtual rack, the whole product and sample data."""
     from rackhand.cli.demo import run_demo
 
-    directory = data or Path(os.environ.get("RACKHAND_DATA") or "var/demo")
+    directory = data or Path(os.environ.get("RACKHAND_DATA") or ("var/demo-real" if real else "var/demo"))
     settings = _settings(
         config, directory, listen=listen, poll_interval=float(os.environ.get("RACKHAND_POLL_INTERVAL", "30"))
     )
+    if real:
+        from rackhand.cli.real import run_real_demo
+
+        asyncio.run(run_real_demo(settings, reset=reset))
+        return
     if "RACKHAND_BOOT_LISTEN" not in os.environ:  # next to the API and the rack's control API
         host, port = settings.listen_address
         settings = settings.model_copy(update={"boot_listen": f"{host}:{port + 2 if port else 0}"})
@@ -134,6 +142,10 @@ def rack(
     base_port: Annotated[int, typer.Option(min=0, max=65000, help="First port of the BMCs.")] = 8700,
     control_port: Annotated[int, typer.Option(min=0, max=65535)] = CONTROL_PORT,
     time_scale: Annotated[float, typer.Option(min=0.1, max=1000)] = 10.0,
+    real_boot: Annotated[
+        bool,
+        typer.Option("--real-boot", help="QEMU machines on Linux bridges, which really boot; needs root."),
+    ] = False,
 ) -> None:
     """Run a virtual rack, or with a verb look at and change one that runs."""
     if context.invoked_subcommand is not None:
@@ -143,6 +155,11 @@ def rack(
 
     logs.configure("info", as_json=False)
     data.mkdir(parents=True, exist_ok=True)
+    if real_boot:
+        from rackhand.cli.real import run_real_rack
+
+        _run(run_real_rack(data, machines=machines, base_port=base_port, control_port=control_port))
+        return
     _run(
         serve_rack(
             demo_rack(machines, base_port=base_port, control_port=control_port, time_scale=time_scale),

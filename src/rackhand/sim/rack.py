@@ -125,7 +125,7 @@ async def serve_rack(
 ) -> None:
     """Run a rack and print where things are, until cancelled."""
     async with running_rack(config, state_file, log_file=log_file) as rack:
-        print("\n".join(_directory(rack)), flush=True)  # noqa: T201  # this is what the verb is for
+        print("\n".join(directory(rack)), flush=True)  # noqa: T201  # this is what the verb is for
         await asyncio.Event().wait()
 
 
@@ -395,7 +395,8 @@ def _allow_open_files(wanted: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
-def _directory(rack: Rack) -> Iterator[str]:
+def directory(rack: Rack) -> Iterator[str]:
+    """Where things are, line by line."""
     yield f"Control API  {rack.control_url}"
     yield f"{'machine':<12} {'rack':<8} {'unit':>4}  {'configuration':<14} {'BMC':<32} {'user':<8} password"
     for machine in rack.config.machines:

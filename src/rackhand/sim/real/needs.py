@@ -40,6 +40,13 @@ class Accelerator:
     machine: str
 
     @property
+    def words(self) -> str:
+        """What to expect, for whoever waits."""
+        if self == KVM:
+            return "on KVM: a machine boots in less than a minute"
+        return "emulated, for KVM does not work here: a machine takes a minute or two to boot"
+
+    @property
     def argv(self) -> list[str]:
         """Arguments for QEMU."""
         return ["-machine", self.machine, "-accel", self.name, "-cpu", self.cpu]

@@ -32,10 +32,14 @@ MEMORY_MIB = 1024
 
 @dataclass
 class RealMachine:
-    """What stands behind the model of a machine: files in *folder*, and a process while it is powered."""
+    """What stands behind the model of a machine: files in *folder*, and a process while it is powered.
+
+    *sockets* is a folder of its own, with a short name: 107 bytes is all that a Unix socket's may have.
+    """
 
     machine: Machine
     folder: Path
+    sockets: Path
     wires: Wires
     accelerator: Accelerator
     memory_mib: int = MEMORY_MIB
@@ -43,7 +47,8 @@ class RealMachine:
 
     def attach(self) -> None:
         """Have the model start processes instead of simulating what a machine boots."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self.folder, self.sockets):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for disk in self.machine.config.disks:
             with self.disk_file(disk).open("ab") as file:
                 file.truncate(max(disk.size_bytes, file.tell()))
@@ -59,6 +64,17 @@ class RealMachine:
     def console_log(self) -> Path:
         """Everything that was ever written to the serial console."""
         return self.folder / "console.log"
+
+    @property
+    def bmc_socket(self) -> Path:
+        """Where the machine's own way to its BMC leads."""
+        return self.sockets / "bmc"
+
+    def new_monitor_socket(self) -> Path:
+        """Where the next process is to be asked and heard."""
+        path = self.sockets / "qmp"
+        path.unlink(missing_ok=True)
+        return path
 
     @property
     def pid(self) -> int | None:
@@ -93,9 +109,10 @@ class RealMachine:
         argv = self.wires.inside(QEMU, "-name", config.name, *self.accelerator.argv)
         argv += ["-smp", "1", "-m", str(self.memory_mib), "-uuid", str(config.uuid), *_smbios(config)]
         argv += ["-display", "none", "-vga", "none", "-nodefaults", "-no-user-config", "-no-reboot"]
-        argv += ["-boot", "strict=on", "-serial", "stdio", "-qmp", f"unix:{qmp},server=on,wait=off"]
+        argv += ["-boot", "strict=on", "-serial", "stdio", "-qmp", f"unix:{_quoted(qmp)},server=on,wait=off"]
         argv += ["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"]
-        argv += ["-device", "ipmi-bmc-sim,id=bmc", "-device", "isa-ipmi-kcs,bmc=bmc"]
+        argv += ["-chardev", f"socket,id=bmc,path={_quoted(self.bmc_socket)},reconnect=1"]
+        argv += ["-device", "ipmi-bmc-extern,id=bmc0,chardev=bmc", "-device", "isa-ipmi-kcs,bmc=bmc0"]
         if mode is BootMode.UEFI:
             argv += _drive("pflash", OVMF_CODE, "unit=0", "readonly=on")
             argv += _drive("pflash", self._variables(), "unit=1")
@@ -177,8 +194,7 @@ class Run:
                 self._end_by_itself()
 
     async def _run(self) -> None:
-        socket = self._real.folder / "qmp"
-        socket.unlink(missing_ok=True)
+        socket = self._real.new_monitor_socket()
         argv = self._real.argv(self._first, self._machine.boot_mode, socket)
         with (self._real.folder / "qemu.log").open("ab") as errors:
             process = await asyncio.create_subprocess_exec(
@@ -279,10 +295,8 @@ class Qmp:
 
 
 def _smbios(config: MachineConfig) -> list[str]:
-    """What the firmware says of the machine; a comma in a value is written twice."""
-    vendor, model, serial = (
-        text.replace(",", ",,") for text in (config.manufacturer, config.model, config.serial)
-    )
+    """What the firmware says of the machine."""
+    vendor, model, serial = map(_quoted, (config.manufacturer, config.model, config.serial))
     return [
         *("-smbios", f"type=1,manufacturer={vendor},product={model},serial={serial},uuid={config.uuid}"),
         *("-smbios", f"type=2,manufacturer={vendor},product={model}-MB,serial={serial}-MB"),
@@ -290,8 +304,12 @@ def _smbios(config: MachineConfig) -> list[str]:
 
 
 def _drive(interface: str, path: Path, *options: str) -> list[str]:
-    name = str(path).replace(",", ",,")
-    return ["-drive", ",".join((f"if={interface}", "format=raw", f"file={name}", *options))]
+    return ["-drive", ",".join((f"if={interface}", "format=raw", f"file={_quoted(path)}", *options))]
+
+
+def _quoted(value: object) -> str:
+    """A comma in a value is written twice."""
+    return str(value).replace(",", ",,")
 
 
 def _disk_device(disk: DiskConfig, number: int) -> str:

@@ -1,16 +1,20 @@
 """A rack of machines that really boot, as a context manager around the virtual rack."""
 
+import asyncio
 import contextlib
 import dataclasses
 import fcntl
-import os
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rackhand.sim.config import BMC_PLUG, DiskConfig, MachineConfig, RackConfig
 from rackhand.sim.demo import CUSTOMER_VLAN, PROVISIONING_VLAN, demo_rack
-from rackhand.sim.rack import Rack, running_rack
+from rackhand.sim.rack import Rack, directory, running_rack
+from rackhand.sim.real.inband import inband_face
+from rackhand.sim.real.lldp import speak
 from rackhand.sim.real.needs import Accelerator, find_accelerator, missing
 from rackhand.sim.real.qemu import RealMachine
 from rackhand.sim.real.wires import Leg, Wires, connected
@@ -19,6 +23,7 @@ from rackhand.sim.real.wires import Leg, Wires, connected
 PROVISIONING = Leg("prov", PROVISIONING_VLAN, ("203.0.113.1/24", "2001:db8:113::1/64"))
 CUSTOMERS = Leg("cust", CUSTOMER_VLAN, ("198.51.100.1/24", "2001:db8:10::1/64"))
 FIRST_LEASE, LAST_LEASE = "203.0.113.100", "203.0.113.199"
+BOOT_PORT = 8682
 DISK_BYTES = 3 * 1024**3
 BMC_BOOT_SECONDS = 10.0
 LOCKS = Path("/run/lock")
@@ -43,9 +48,13 @@ class RealRack:
         return self.wires.leg(PROVISIONING)
 
     @property
-    def provisioning_address(self) -> str:
-        """Its IPv4 address."""
-        return PROVISIONING.addresses[0].partition("/")[0]
+    def settings(self) -> dict[str, Any]:
+        """What tells a manager on this computer to serve the provisioning network."""
+        return {
+            "boot_listen": f"{PROVISIONING.addresses[0].partition('/')[0]}:{BOOT_PORT}",
+            "dhcp_interface": self.provisioning_interface,
+            "dhcp_ranges": [f"{FIRST_LEASE}-{LAST_LEASE}/24"],
+        }
 
 
 def real_rack_config(
@@ -98,14 +107,37 @@ async def running_real_rack(
         wires.set_up()
         rack = await stack.enter_async_context(running_rack(config, log_file=log_file))
         await stack.enter_async_context(connected(rack, wires))
+        sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rack-")))
         machines = {
-            machine.config.name: RealMachine(machine, folder / machine.config.name, wires, accelerator)
+            machine.config.name: RealMachine(
+                machine, folder / machine.config.name, sockets / machine.config.name, wires, accelerator
+            )
             for machine in rack.machines.values()
         }
         for real in machines.values():
             real.attach()
+            bmc = rack.bmcs[real.machine.config.name]
+            await stack.enter_async_context(inband_face(bmc, real.bmc_socket))
             stack.push_async_callback(real.close)
+        speaking = asyncio.create_task(speak(rack, wires), name="lldp")
+        stack.callback(speaking.cancel)
         yield RealRack(rack, wires, accelerator, machines)
+
+
+async def serve_real_rack(config: RackConfig, folder: Path) -> None:
+    """Run a rack of real machines and print where things are, until cancelled."""
+    async with running_real_rack(config, folder) as real:
+        settings = " ".join(
+            f"RACKHAND_{name.upper()}={','.join(value) if isinstance(value, list) else value}"
+            for name, value in real.settings.items()
+        )
+        lines = [
+            *directory(real.rack),
+            f"Machines     {folder}, {real.accelerator.words}",
+            f"Settings     {settings}",
+        ]
+        print("\n".join(lines), flush=True)  # noqa: T201  # this is what the verb is for
+        await asyncio.Event().wait()
 
 
 @contextlib.contextmanager
@@ -117,8 +149,3 @@ def _alone(name: str) -> Iterator[None]:
         except BlockingIOError as error:
             raise NotPossibleHere(f"A rack with the wires {name!r} is running already.") from error
         yield
-
-
-def default_folder() -> Path:
-    """Where machines are kept when nobody says where."""
-    return Path(os.environ.get("RACKHAND_DATA") or "var") / "machines"

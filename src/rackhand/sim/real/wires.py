@@ -6,9 +6,14 @@ without VLAN filtering have no other way. This computer has a leg in the provisi
 
 import asyncio
 import contextlib
+import ctypes
+import os
+import socket
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import structlog
 
@@ -18,6 +23,9 @@ from rackhand.sim.rack import Rack
 log = structlog.get_logger()
 
 Plug = tuple[str, str]  # machine and NIC
+
+NAMESPACES = Path("/run/netns")
+CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,24 @@ class Wires:
     def inside(self, *command: str) -> list[str]:
         """A command line that runs a command in the namespace, and ends it when this process dies."""
         return ["setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", self.name, *command]
+
+    def socket(self, family: int, kind: int) -> socket.socket:
+        """Make a socket that lives in the namespace; a socket stays where it was made."""
+        made: list[socket.socket] = []
+
+        def make() -> None:  # in a thread that ends: the namespace of a thread is its own
+            handle = os.open(NAMESPACES / self.name, os.O_RDONLY)
+            try:
+                if ctypes.CDLL(None, use_errno=True).setns(handle, CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), "setns")
+                made.append(socket.socket(family, kind))
+            finally:
+                os.close(handle)
+
+        thread = threading.Thread(target=make)
+        thread.start()
+        thread.join()
+        return made[0]
 
     def set_up(self) -> None:
         """Make everything; no NIC is in any VLAN."""
