@@ -90,6 +90,7 @@ class LinuxHost:
                 kind=read_line(path / "class").removeprefix("0x")[:4],
                 vendor=read_line(path / "vendor").removeprefix("0x"),
                 device=read_line(path / "device").removeprefix("0x"),
+                driver=_driver(path),
             )
             for path in sorted(PCI.iterdir() if PCI.is_dir() else ())
         ]
@@ -118,7 +119,12 @@ class LinuxHost:
         """See `Host`."""
         if not any(Path(device).exists() for device in ("/dev/ipmi0", "/dev/ipmi/0")):
             return None
-        return parse_bmc(run("ipmitool", "mc", "info"), run("ipmitool", "lan", "print"))
+        info = run("ipmitool", "mc", "info")
+        try:
+            network = run("ipmitool", "lan", "print")
+        except HostError:
+            network = ""  # a BMC, but none that can be reached over a network
+        return parse_bmc(info, network)
 
     def neighbours(self) -> list[Neighbour]:
         """See `Host`."""
@@ -255,16 +261,20 @@ def _nic(name: str) -> Nic:
     path = NET / name
     link = _has_link(name)
     speed = number(read_line(path / "speed")) if link else None
-    driver = (path / "device" / "driver").resolve().name if (path / "device" / "driver").exists() else ""
     ids = [read_line(path / "device" / part).removeprefix("0x") for part in ("vendor", "device")]
     return Nic(
         name=name,
         mac=read_line(path / "address").lower(),
         link=link,
         speed_mbit=speed if speed and speed > 0 else None,
-        driver=driver,
+        driver=_driver(path / "device"),
         model=":".join(ids) if all(ids) else "",
     )
+
+
+def _driver(path: Path) -> str:
+    """The driver that a device is bound to; empty without one."""
+    return (path / "driver").resolve().name if (path / "driver").exists() else ""
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
