@@ -4,6 +4,7 @@ from typing import Any
 
 from rackhand.sim.config import BootMode
 from rackhand.sim.images import disk_image, tar_image
+from rackhand.sim.medium import Medium
 from rackhand.sim.system import InstalledSystem, find_system
 from tests.conftest import Api
 from tests.deploy.conftest import Deploying
@@ -45,10 +46,14 @@ async def give_addresses(api: Api, server: int) -> tuple[str, str]:
     return "192.0.2.10/24", "2001:db8::10/64"
 
 
+def media_of(deploying: Deploying, server: int) -> tuple[Medium, ...]:
+    """The disks of a server's machine."""
+    assert deploying.rack.rack is not None
+    return deploying.rack.rack.boot_network.media[deploying.machine(server).name]
+
+
 def system_of(deploying: Deploying, server: int) -> InstalledSystem:
     """The system that the machine's disks start, as its firmware would find it."""
-    machine = deploying.machine(server)
-    assert deploying.rack.rack is not None
-    found = find_system(deploying.rack.rack.boot_network.media[machine.name], BootMode(machine.boot_mode))
+    found = find_system(media_of(deploying, server), BootMode(deploying.machine(server).boot_mode))
     assert found is not None, "nobody has installed a system on these disks"
     return found

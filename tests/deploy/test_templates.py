@@ -7,7 +7,7 @@ from tests.deploy.systems import add_disk_template, add_image, add_template
 
 
 async def test_a_template_is_shown_with_what_it_needs(admin: Api) -> None:
-    body = {
+    body: dict[str, Any] = {
         "name": "Debian 12", "os_group": "debian", "tags": ["lts"], "min_disk_gb": 20, "boot_mode": "both",
         "raid_levels": ["none", "1"], "macros": {"MIRROR": "http://192.0.2.1/"}, "script": "echo ($MIRROR)",
         "partitions": [{"mount": "/"}, {"mount": "/var", "size_gib": 2}, {"mount": "swap", "size_mib": 512}],

@@ -28,6 +28,7 @@ SEED = "/var/lib/cloud/seed/nocloud"
 INSTANCE = "/var/lib/cloud/data/instance-id"
 KEYS = "/root/.ssh/authorized_keys"
 SHADOW = "/etc/shadow"
+NETWORK = "/etc/netplan/50-cloud-init.yaml"
 HTTP_SECONDS = 10.0
 TRY_EVERY = 5.0  # simulated
 MULTIPART = "MIME-Version:"
@@ -41,15 +42,50 @@ class NotBootable(Exception):
 
 @dataclass
 class InstalledSystem:
-    """A system that can start: its root, and all file systems that it finds."""
+    """A system that can start: its root, and all file systems that it finds. Its files are as it sees them itself."""
 
     root: Tree
     trees: Sequence[Tree]
 
+    def text(self, path: str) -> str:
+        """The content of a file, empty when there is none."""
+        tree, inside = self._place(path)
+        return tree.text(inside) or ""
+
+    def names(self, folder: str) -> list[str]:
+        """The files below a folder that is in one file system."""
+        tree, inside = self._place(folder)
+        return [f"{folder}{name.removeprefix(inside)}" for name in tree.names(inside)]
+
+    def write(self, path: str, content: str) -> None:
+        """Write a file; `save` brings it to the disks."""
+        tree, inside = self._place(path)
+        tree.files[inside] = content
+
+    def save(self) -> None:
+        """Bring everything that was written to the disks."""
+        for tree in self._mounts().values():
+            tree.save()
+
+    def _mounts(self) -> dict[str, Tree]:
+        by_uuid = {tree.uuid: tree for tree in self.trees}
+        found = {"/": self.root}
+        for line in (self.root.text("/etc/fstab") or "").splitlines():
+            what, at, *_ = [*line.split(), "", ""]
+            tree = by_uuid.get(what.removeprefix("UUID="))
+            if tree is not None and at.startswith("/"):
+                found[at] = tree
+        return found
+
+    def _place(self, path: str) -> tuple[Tree, str]:
+        mounts = self._mounts()
+        at = max((at for at in mounts if path.startswith(at.rstrip("/") + "/")), key=len)
+        return mounts[at], path if at == "/" else path.removeprefix(at)
+
     @property
     def name(self) -> str:
         """What it calls itself."""
-        for line in (self.root.text("/etc/os-release") or "").splitlines():
+        for line in self.text("/etc/os-release").splitlines():
             if line.startswith("PRETTY_NAME="):
                 return line.partition("=")[2].strip('"')
         return "unknown"
@@ -57,26 +93,26 @@ class InstalledSystem:
     @property
     def host_name(self) -> str:
         """The name that it has taken."""
-        return (self.root.text("/etc/hostname") or "").strip()
+        return self.text("/etc/hostname").strip()
 
     @property
     def ssh_keys(self) -> list[str]:
         """Who gets in by key."""
-        return (self.root.text(KEYS) or "").splitlines()
+        return self.text(KEYS).splitlines()
 
     @property
     def password_hash(self) -> str:
         """The hash of root's password, empty when there is none."""
-        return (self.root.text(SHADOW) or "").partition(":")[2].strip()
+        return self.text(SHADOW).partition(":")[2].strip()
 
     @property
     def network(self) -> Value:
         """Its network configuration."""
-        return dict(json.loads(self.root.text("/etc/netplan/50-cloud-init.yaml") or "{}"))
+        return dict(json.loads(self.text(NETWORK) or "{}"))
 
     def seed(self) -> Mapping[str, str]:
         """The files of NoCloud by name: of its folder, else of the partition that is labelled so."""
-        found = {path.rpartition("/")[2]: self.root.text(path) or "" for path in self.root.names(f"{SEED}/")}
+        found = {path.rpartition("/")[2]: self.text(path) for path in self.names(f"{SEED}/")}
         if found:
             return found
         labelled = next((tree for tree in self.trees if tree.label.upper() == "CIDATA"), None)
@@ -169,7 +205,7 @@ class DiskBoot:
             return
         seed = self._system.seed()
         instance = _json(seed.get("meta-data", "")).get("instance-id", "")
-        is_first = bool(instance) and self._system.root.text(INSTANCE) != instance
+        is_first = bool(instance) and self._system.text(INSTANCE) != instance
         configs = _cloud_configs(seed.get("user-data", "")) if is_first else []
         if is_first:
             self._apply(instance, configs, _json(seed.get("network-config", "")))
@@ -190,25 +226,24 @@ class DiskBoot:
             self._phone_home(report, instance)
 
     def _apply(self, instance: str, configs: Sequence[Value], network: Value) -> None:
-        files = self._system.root.files
-        keys: list[str] = []
+        write, keys = self._system.write, list[str]()
         for config in configs:
-            files["/etc/hostname"] = str(
-                config.get("fqdn") or config.get("hostname") or self._system.host_name
+            write(
+                "/etc/hostname", str(config.get("fqdn") or config.get("hostname") or self._system.host_name)
             )
             for user in config.get("users", ()):
                 if isinstance(user, dict) and user.get("name") == "root":
                     keys += user.get("ssh_authorized_keys", ())
             for entry in config.get("chpasswd", {}).get("users", ()):
                 if entry.get("type") == "hash":
-                    files[SHADOW] = f"{entry['name']}:{entry['password']}"
+                    write(SHADOW, f"{entry['name']}:{entry['password']}")
             for file in config.get("write_files", ()):
-                files[file["path"]] = file["content"]
-        files[KEYS] = "".join(f"{key}\n" for key in keys)
-        files["/etc/netplan/50-cloud-init.yaml"] = json.dumps(network)
-        files[INSTANCE] = instance
+                write(file["path"], file["content"])
+        write(KEYS, "".join(f"{key}\n" for key in keys))
+        write(NETWORK, json.dumps(network))
+        write(INSTANCE, instance)
         if not self._dead.is_set():
-            self._system.root.save()
+            self._system.save()
 
     def _phone_home(self, report: Value, instance: str) -> None:
         """Tell where it was asked to, as often as it was asked to, over a network that is set up and has a link."""
