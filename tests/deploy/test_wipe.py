@@ -114,6 +114,19 @@ async def test_a_disk_that_is_known_and_not_there_is_not_erased(deploying: Deplo
 
 
 @ON_ONE_DATABASE
+async def test_disks_that_nobody_can_see_are_not_erased(deploying: Deploying) -> None:
+    deploying.rack.control.fault_on(deploying.machine(SSD).name, "storage_unknown")
+    task = await deploying.finish(SSD, "operation_diag", {"clear_hdd": "full"})
+    assert task["status"] == "fail"
+    assert "Storage controller 0000:80:00.0 (1af4:1042) has no driver" in task["error"]["msg"]
+    assert (await deploying.server(SSD))["status"] == "quarantined"
+    assert all(remembers(medium) for medium in media(deploying, SSD))
+    await deploying.api.delete(f"/dci/v3/server/{SSD}/quarantine")
+    assert (await deploying.finish(SSD, "operation_diag"))["status"] == "complete"
+    assert "its disks cannot be seen" in (await deploying.server(SSD))["diagnostics_message"]
+
+
+@ON_ONE_DATABASE
 async def test_a_fast_wipe_takes_the_ends_away_and_certifies_nothing(deploying: Deploying) -> None:
     task = await deploying.finish(SSD, "operation_clear_hdd", {"clear_hdd": "fast"})
     assert task["status"] == "complete", task

@@ -75,12 +75,13 @@ class Nic:
 
 @dataclass(frozen=True)
 class PciDevice:
-    """A device on the PCI bus: where, its class, and its vendor and device numbers in hexadecimal."""
+    """A device on the PCI bus: where, its class, its vendor and device numbers in hexadecimal, and its driver."""
 
     address: str
     kind: str
     vendor: str
     device: str
+    driver: str = ""
 
 
 @dataclass(frozen=True)

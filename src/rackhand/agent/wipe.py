@@ -8,7 +8,7 @@ there is no way of erasing less than was asked for.
 import hashlib
 import secrets
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rackhand.agent.host import Disk, DiskError, EraseMethod, EraseState, Host
@@ -20,6 +20,7 @@ SAMPLES = 256
 EDGE = 1024 * 1024  # partition tables, boot loaders and RAID superblocks are in the first and the last MiB
 FAST_EDGE = 4 * EDGE
 POLL_SECONDS = 2.0
+STORAGE_CLASS = "01"  # mass storage controllers, PCI Code and ID Assignment Specification
 
 Json = dict[str, Any]
 Report = Callable[[int | None, str], None]
@@ -67,11 +68,15 @@ def wipe_disks(host: Host, args: Mapping[str, Any], report: Report) -> Json:
 
     Gives `disks`: each with what identifies it, `erased`, `method`, `category`, `attempts`, `marks` and `samples` that
     were looked at, `seconds`, and the `error` of one that is not erased. `fast` takes away what makes a disk bootable
-    and readable at a glance, and its category is `None`: it is no erasure.
+    and readable at a glance, and its category is `None`: it is no erasure. `unseen` are storage controllers without a
+    driver: disks behind them were not seen, and so not erased.
     """
     level, seconds = str(args["level"]), float(args["seconds"])
     if level not in {"fast", "full"}:
         raise ValueError(f"level: expected fast or full, got {level!r}")
+    unseen = [
+        asdict(device) for device in host.pci() if device.kind.startswith(STORAGE_CLASS) and not device.driver
+    ]
     wipes = [_Wipe(host, disk, seconds) for disk in host.disks()]
     running = {wipe: wipe.fast() if level == "fast" else wipe.full() for wipe in wipes}
     while running:
@@ -82,7 +87,7 @@ def wipe_disks(host: Host, args: Mapping[str, Any], report: Report) -> Json:
         report(percent, ", ".join(f"{wipe.disk.name} {wipe.percent} %" for wipe in running) or "done")
         if running:
             host.pause(POLL_SECONDS)
-    return {"level": level, "disks": [wipe.row for wipe in wipes]}
+    return {"level": level, "disks": [wipe.row for wipe in wipes], "unseen": unseen}
 
 
 Steps = Generator[None, None, None]

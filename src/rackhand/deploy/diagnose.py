@@ -1,7 +1,7 @@
 """Diagnosing a server: boot the agent, see what is in the machine and how fast it is, and leave it as it was found."""
 
 from rackhand.boot import agents
-from rackhand.deploy import steps
+from rackhand.deploy import findings, steps
 from rackhand.deploy.service import note_failed_diagnosis, save_diagnosis
 from rackhand.deploy.steps import ask_agent
 from rackhand.deploy.wipe_disks import (
@@ -47,15 +47,11 @@ async def record_diagnosis(ctx: StepContext, server: Server) -> Done:
         inventory = await agents.last_command(session, ctx.task_id, take_inventory.__name__)
         speed = await agents.last_command(session, ctx.task_id, measure_speed.__name__)
         found = await queries.for_task(session, server.id)
-        if (
-            inventory is None
-            or inventory.result is None
-            or speed is None
-            or speed.result is None
-            or found is None
-        ):
+        if inventory is None or speed is None or found is None:
             raise StepFailed("What the agent found is gone.")
-        await save_diagnosis(session, found, inventory.result, speed.result, task_id=ctx.task_id)
+        seen = findings.parse(findings.Inventory, inventory.result).model_dump()
+        measured = findings.parse(findings.SpeedTest, speed.result).model_dump(exclude_none=True)
+        await save_diagnosis(session, found, seen, measured, task_id=ctx.task_id)
     return Done()
 
 

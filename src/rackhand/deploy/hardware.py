@@ -177,6 +177,11 @@ def complaints(info: Json, changes: Sequence[Change]) -> list[str]:
         for disk in info["disks"]
         if (disk.get("smart") or {}).get("healthy") is False
     ]
+    words += [
+        f"Storage controller {device['address']} has no driver in the ramdisk, so its disks cannot be seen"
+        for device in info["pci"]
+        if device["kind"].startswith("01") and not device.get("driver")
+    ]
     serials = Counter(disk["serial"] for disk in info["disks"] if disk["serial"])
     words += [
         f"Serial number {serial} was found on {times} disks" for serial, times in serials.items() if times > 1

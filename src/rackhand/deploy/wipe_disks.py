@@ -4,10 +4,8 @@ A wipe has no undo. What can be taken back is the boot, the ports and the power;
 server, and that is why it is quarantined unless the wipe was proven.
 """
 
-from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any
 
 from pydantic import BaseModel
 from sqlalchemy import select
@@ -16,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 import rackhand
 from rackhand.boot import agents
 from rackhand.db import utcnow
-from rackhand.deploy import certificates, steps
+from rackhand.deploy import certificates, findings, steps
 from rackhand.deploy.model import Erasure
 from rackhand.deploy.steps import ask_agent
 from rackhand.events.service import SYSTEM, record
@@ -30,8 +28,6 @@ from rackhand.tasks.operation import Done, Operation, Step, StepContext, StepFai
 
 FAST_SECONDS = 1800.0
 MAX_REASON = 1000
-
-Json = Mapping[str, Any]
 
 
 class Clear(StrEnum):
@@ -85,34 +81,47 @@ async def wipe_disks(ctx: StepContext, server: Server) -> Done | Wait:
     answer = await ask_agent(ctx, "wipe", {"level": level, "seconds": seconds}, words="the wipe of the disks")
     if isinstance(answer, Wait):
         return answer
-    faults = _faults(server, answer)
+    wipe = findings.parse(findings.Wipe, answer)
+    faults = _faults(server, wipe)
     async with ctx.tools.db.write() as session:
-        await _save(session, ctx, server.id, level, answer, is_proven=not faults)
+        await _save(session, ctx, server.id, level, wipe, is_proven=not faults)
     if faults:
         raise StepFailed("; ".join(faults) + ".")
     await ctx.remember(is_wiped=True)
     return Done()
 
 
-def _faults(server: Server, answer: Json) -> list[str]:
-    """Why the wipe proves nothing: a disk that was not erased, or one that is known and was not there."""
-    disks = answer.get("disks") or []
+def _faults(server: Server, wipe: findings.Wipe) -> list[str]:
+    """Why a wipe proves nothing: a disk was not erased, or is known and was not there, or cannot be seen."""
     faults = [
-        f"Disk {disk['name']} (serial {disk['serial']}) is not erased: {disk['error']}".rstrip(".")
-        for disk in disks
-        if not disk.get("erased")
+        f"Disk {disk.name} (serial {disk.serial}) is not erased: {disk.error}".rstrip(".")
+        for disk in wipe.disks
+        if not disk.erased
     ]
-    seen = {disk["serial"] for disk in disks}
+    seen = {disk.serial for disk in wipe.disks}
     faults += [
         f"Disk {disk.name} (serial {disk.serial}) was not found, so it is not erased"
         for disk in server.disks
         if disk.serial and disk.serial not in seen
     ]
+    faults += [
+        f"Storage controller {device.address} ({device.vendor}:{device.device}) has no driver, so what hangs on it"
+        " is not erased"
+        for device in wipe.unseen
+    ]
+    if not wipe.disks and not faults:
+        faults.append("No disk was found, so none is erased")
     return faults
 
 
 async def _save(
-    session: AsyncSession, ctx: StepContext, server_id: int, level: Clear, answer: Json, *, is_proven: bool
+    session: AsyncSession,
+    ctx: StepContext,
+    server_id: int,
+    level: Clear,
+    wipe: findings.Wipe,
+    *,
+    is_proven: bool,
 ) -> None:
     """Keep what was done, once per task; sign it when it proves something."""
     task = await steps.lock_task(session, ctx.task_id)
@@ -121,7 +130,7 @@ async def _save(
     if known is not None or server is None:
         return
     agent = await agents.session_of(session, ctx.task_id)
-    disks = list(answer.get("disks") or [])
+    disks = [disk.model_dump() for disk in wipe.disks]
     document = {
         "product": f"rackhand {rackhand.__version__}",
         "kind": "certificate of erasure",

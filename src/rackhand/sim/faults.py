@@ -39,6 +39,7 @@ class Fault(StrEnum):
     DISK_NO_ERASE = "disk_no_erase"
     DISK_HIDDEN_AREA = "disk_hidden_area"
     DISK_FAILING = "disk_failing"
+    STORAGE_UNKNOWN = "storage_unknown"
     READ_ONLY = "read_only"
     IGNORE_ADMIN_STATUS = "ignore_admin_status"
     IGNORE_VLAN = "ignore_vlan"
@@ -152,6 +153,9 @@ FAULTS: Final[dict[Fault, FaultKind]] = {
     Fault.DISK_NO_ERASE: _of_disk("The disk cannot erase itself, it can only be written to."),
     Fault.DISK_HIDDEN_AREA: _of_disk("The end of the disk is hidden."),
     Fault.DISK_FAILING: _of_disk("The disk reports by SMART that it is failing."),
+    Fault.STORAGE_UNKNOWN: FaultKind(
+        "The ramdisk has no driver for the controller of the disks: none is seen.", strikes=False
+    ),
     Fault.READ_ONLY: FaultKind("Every SET is refused, whatever the community.", devices=SNMP),
     Fault.IGNORE_ADMIN_STATUS: FaultKind(
         "The switch accepts a change of ifAdminStatus and does not make it.", devices=SWITCH

@@ -292,15 +292,17 @@ class SimulatedHost:
     def pci(self) -> list[PciDevice]:
         """See `Host`."""
         self.check()
-        return [
-            PciDevice(f"0000:{number:02x}:00.0", "0200", "1af4", "1041")
+        nics = [
+            PciDevice(f"0000:{number:02x}:00.0", "0200", "1af4", "1041", "example")
             for number, _ in enumerate(self.machine.config.nics, 1)
         ]
+        driver = "" if self.faults.is_on(Fault.STORAGE_UNKNOWN) else "example"
+        return [*nics, PciDevice("0000:80:00.0", "0107", "1af4", "1042", driver)]
 
     def disks(self) -> list[Disk]:
         """See `Host`."""
         self.check()
-        return self._disks
+        return [] if self.faults.is_on(Fault.STORAGE_UNKNOWN) else self._disks
 
     def storage(self) -> SimulatedStorage:
         """See `Host`."""
