@@ -63,7 +63,7 @@ async def test_an_operator_gives_a_server_away_and_switches_it_on(site: Site) ->
     await page.click("#power button:has-text('Reset')")
     await confirm(page)
     await page.click("text=Follow the task")
-    await expect(page.locator("table")).to_contain_text("Switch on chassis")
+    await expect(page.locator("table")).to_contain_text("Switch the server on")
     await expect(page.locator("#task")).to_contain_text("Finished")
     await page.keyboard.press("/")
     await page.keyboard.type("node-003")

@@ -120,14 +120,77 @@ OPERATIONS = {
 }
 
 
+# Steps whose function's name, said aloud, is not how a person would say it, and those that are.
+STEPS = {
+    "enable_outlets": marked("Switch the outlets on"),
+    "await_bmc": marked("Wait for the BMC"),
+    "switch_on_chassis": marked("Switch the server on"),
+    "ask_system_to_shut_down": marked("Ask the operating system to shut down"),
+    "switch_off_chassis": marked("Switch the server off"),
+    "switch_off_outlets": marked("Switch the outlets off"),
+    "change_outlet": marked("Switch the outlet"),
+    "read_all_outlets": marked("Read the outlets"),
+    "allocate_address": marked("Allocate the address"),
+    "release_address": marked("Release the address"),
+    "check_wiring": marked("Check that the cables are as written down"),
+    "change_ports": marked("Change the ports"),
+    "change_switch_ports": marked("Change the ports"),
+    "note_suspension": marked("Write down whether it is suspended"),
+    "read_ports": marked("Read the ports"),
+    "learn_wiring": marked("Learn the cables"),
+    "look_at_power": marked("Look at the power"),
+    "check_cables": marked("Check the cables"),
+    "reserve_boot": marked("Say what the server boots next"),
+    "switch_off": marked("Switch the server off"),
+    "join_provisioning_vlan": marked("Move its ports into the provisioning VLAN"),
+    "boot_from_network": marked("Boot from the network"),
+    "await_agent": marked("Wait for the agent"),
+    "take_inventory": marked("See what is in the server"),
+    "measure_speed": marked("Measure disks, memory and links"),
+    "begin_wipe": marked("Begin the wipe"),
+    "wipe_disks": marked("Wipe the disks"),
+    "record_diagnosis": marked("Write down what was found"),
+    "release_boot": marked("Boot from the disk from now on"),
+    "shut_down": marked("Shut the agent down"),
+    "leave_provisioning_vlan": marked("Move its ports back"),
+    "return_to_disk": marked("Leave the server as it was found"),
+    "touch_nothing": marked("Leave the disks alone"),
+    "plan_disks": marked("Plan the disks"),
+    "write_image": marked("Write the system"),
+    "configure_system": marked("Configure the system"),
+    "record_system": marked("Write down what was installed"),
+    "boot_from_disk": marked("Start the system"),
+    "await_first_boot": marked("Wait until the system says that it runs"),
+    "record_first_boot": marked("Write down that it runs"),
+    "start_rescue": marked("Start the rescue system"),
+    "record_rescue": marked("Write down that it is in rescue"),
+    "end_rescue": marked("End the rescue"),
+    "park_ports": marked("Park its ports"),
+    "release_addresses": marked("Release its addresses"),
+    "forget_override": marked("Forget what was to boot"),
+}
+
+# What other slices say and people without English should read too; the text there and here must be equal.
+SENTENCES = (
+    marked("The e-mail address or the password is wrong."),
+    marked("Too many refused sign-ins. Wait 15 minutes, or sign in from an address used before."),
+    marked("Your role does not allow this function."),
+    marked("The old password is wrong."),
+    marked("There is a server of this name already."),
+    marked("This unit of the rack is taken."),
+    marked("One of the MAC addresses belongs to another server."),
+    marked("The BMC address belongs to another server."),
+)
+
+
 def operation_title(name: str) -> str:
     """An operation as a person calls it."""
     return gettext(OPERATIONS[name]) if name in OPERATIONS else _spoken(name)
 
 
 def step_title(name: str) -> str:
-    """A step by the name of its function, which is a verb and a noun."""
-    return gettext(_spoken(name))
+    """A step as a person calls it; one that is not known here by the verb and the noun of its function."""
+    return gettext(STEPS[name]) if name in STEPS else _spoken(name)
 
 
 def _spoken(name: str) -> str:
