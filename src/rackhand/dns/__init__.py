@@ -1,0 +1,1 @@
+"""Drivers of name servers: what they say of an address, and how that is changed. Knows no database."""
