@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-PACKAGES := freeipmi-tools ipmitool openipmi postgresql curl jq python3-venv snmp snmpd chromium fonts-dejavu-core \ iproute2 pdns-server pdns-backend-sqlite3 bind9
+PACKAGES := freeipmi-tools ipmitool openipmi postgresql curl jq python3-venv snmp snmpd chromium fonts-dejavu-core iproute2 pdns-server pdns-backend-sqlite3 bind9
 	dnsmasq-base ipxe iproute2
-TOOLS := ipmipower ipmitool ipmi_sim jq curl snmpwalk snmpd chromium dnsmasq ip ip pdns_server named
+TOOLS := ipmipower ipmitool ipmi_sim jq curl snmpwalk snmpd chromium dnsmasq ip pdns_server named
 # For machines that really boot, and the images that they boot.
 REAL_PACKAGES := qemu-system-x86 ovmf ipxe-qemu mmdebstrap zstd kmod cpio
 REAL_TOOLS := qemu-system-x86_64 mmdebstrap zstd depmod cpio
