@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-PACKAGES := freeipmi-tools ipmitool openipmi postgresql curl jq python3-venv snmp snmpd chromium fonts-dejavu-core iproute2 pdns-server pdns-backend-sqlite3 bind9
-	dnsmasq-base ipxe iproute2
+PACKAGES := freeipmi-tools ipmitool openipmi postgresql curl jq python3-venv snmp snmpd chromium fonts-dejavu-core \
+	dnsmasq-base ipxe iproute2 pdns-server pdns-backend-sqlite3 bind9
 TOOLS := ipmipower ipmitool ipmi_sim jq curl snmpwalk snmpd chromium dnsmasq ip pdns_server named
 # For machines that really boot, and the images that they boot.
 REAL_PACKAGES := qemu-system-x86 ovmf ipxe-qemu mmdebstrap zstd kmod cpio
