@@ -116,23 +116,20 @@ class RealMachine:
         if mode is BootMode.UEFI:
             argv += _drive("pflash", OVMF_CODE, "unit=0", "readonly=on")
             argv += _drive("pflash", self._variables(), "unit=1")
-        nics, disks = len(config.nics), len(config.disks)
+        # Told to boot the disk, the firmware boots that or nothing, as the other machines of the rack.
         is_pxe = first is BootDevice.PXE
         for number, nic in enumerate(config.nics):
             tap = self.wires.taps[config.name, nic.name]
-            order = number if is_pxe else disks + number
+            order = f",bootindex={number}" if is_pxe else ""
             # Without a ROM of its own a UEFI machine boots with the firmware's PXE, as most real ones do.
             rom = ",romfile=" if mode is BootMode.UEFI else ""
             argv += ["-netdev", f"tap,id=n{number},ifname={tap},script=no,downscript=no"]
-            argv += ["-device", f"virtio-net-pci,netdev=n{number},mac={nic.mac},bootindex={order}{rom}"]
+            argv += ["-device", f"virtio-net-pci,netdev=n{number},mac={nic.mac}{order}{rom}"]
         for number, disk in enumerate(config.disks):
-            order = nics + number if is_pxe else number
-            options = (f"id=d{number}", "discard=unmap", "cache=unsafe")
-            argv += _drive("none", self.disk_file(disk), *options)
-            argv += [
-                "-device",
-                f"{_disk_device(disk, number)},drive=d{number},serial={disk.serial},bootindex={order}",
-            ]
+            place = number + (len(config.nics) if is_pxe else 0)
+            argv += _drive("none", self.disk_file(disk), f"id=d{number}", "discard=unmap", "cache=unsafe")
+            device = f"{_disk_device(disk, number)},drive=d{number},serial={disk.serial}"
+            argv += ["-device", f"{device},bootindex={place}"]
         return argv
 
     def _variables(self) -> Path:
