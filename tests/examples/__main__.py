@@ -22,7 +22,7 @@ from rackhand.sim.rack import running_rack
 from tests.conftest import Api
 
 PASSWORD = "a password for the examples"  # of a database that is thrown away
-CALLS = (
+CALLS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("/dci/v3/server/1/owner", {"owner": 2}),
     ("/dci/v3/server/1/ip", {"ip_pool": 1, "domain": "srv-1.example.com", "set_as_main_ipv4": True}),
     ("/dci/v3/server/1/suspend", {}),
@@ -73,11 +73,10 @@ async def main() -> int:
 
 
 def _readers(app: Any) -> set[tuple[str, str]]:
-    return {
-        ("GET", context.path)
-        for context in iter_route_contexts(app.routes)
-        if "GET" in (context.methods or ()) and is_described(context.path) and "stream" not in context.path
+    paths = {
+        context.path or "" for context in iter_route_contexts(app.routes) if "GET" in (context.methods or ())
     }
+    return {("GET", path) for path in paths if is_described(path) and "stream" not in path}
 
 
 def _filled(path: str) -> str:

@@ -283,8 +283,8 @@ async def summary(session: AsyncSession, *, visible_to: User) -> AnyRow:
         select(
             func.count().label("total"),
             number("available", IS_AVAILABLE),
-            *(number(status.value, status.value == STATUS) for status in ServerStatus),
-            number("suspended", Server.is_suspended),
+            *(number(each.value, STATUS == each.value) for each in ServerStatus),  # noqa: SIM300  # a column
+            number("suspended", Server.is_suspended.is_(True)),
             number("power_on", Server.power_state == PowerState.ON),
             number("power_off", Server.power_state == PowerState.OFF),
             number("power_unknown", Server.power_state == PowerState.UNKNOWN),
@@ -310,7 +310,7 @@ async def capacity(session: AsyncSession) -> Sequence[AnyRow]:
         .group_by(Server.location_id)
         .subquery()
     )
-    query = (
+    query: AnySelect = (
         select(
             Location.id,
             Location.name,

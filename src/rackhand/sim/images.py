@@ -1,4 +1,4 @@
-"""Images of systems for machines of the virtual rack: tiny, with what their firmware, boot loader and system look for."""
+"""Images of systems for machines of the virtual rack: tiny, with what firmware, boot loader and system look for."""
 
 import io
 import sys

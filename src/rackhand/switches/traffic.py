@@ -95,8 +95,7 @@ def intervals_of(samples: Sequence[Sample]) -> Iterator[Interval]:
             if (
                 has_restarted
                 or before.bits != after.bits
-                or (after.bits != NARROW
-                and min(octets_in, octets_out) < 0)
+                or (after.bits != NARROW and min(octets_in, octets_out) < 0)
             ):
                 yield Interval(before.at, after.at, 0, 0, Mark.RESET)
                 continue
