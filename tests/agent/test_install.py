@@ -167,6 +167,14 @@ def test_a_system_without_a_boot_loader_is_refused_when_it_is_made_bootable() ->
     assert outcome.error == "The system has no GRUB for uefi."
 
 
+def test_a_system_starts_by_the_other_firmware_too(files: FileServer) -> None:
+    """The mode of a boot over the network says little of the mode in which the firmware starts disks."""
+    iron = Iron(2, mode=BootMode.UEFI)
+    install(iron, files, RaidLevel.RAID1)
+    for mode in BootMode:
+        assert find_system(iron.media[1:], mode) is not None
+
+
 def test_configuring_is_done_again_after_a_restart_of_the_ramdisk(files: FileServer) -> None:
     iron = Iron(2)
     layout = plan_layout(facts(iron), level=RaidLevel.RAID1).as_json()

@@ -22,6 +22,7 @@ from rackhand.sim.netboot import write_stub_ramdisk
 from rackhand.sim.rack import RackThread
 from rackhand.sim.switch import Port, Switch
 from tests.prove import process
+from tests.prove.systems import InstallCase, RescueCase, write_image
 
 Answer = Mapping[str, Any]
 
@@ -194,6 +195,8 @@ CASES: tuple[Case, ...] = (
         "suspend", {"admin_status": "down"}, begins=("up", 1), ends=("up", 1), lies="ignore_admin_status"
     ),
     DiagnosisCase(),
+    InstallCase(),
+    RescueCase(),
 )
 
 
@@ -210,6 +213,7 @@ class Bench:
         """Fill the database, and tell the machines where they will boot from."""
         asyncio.run(self._fill())
         write_stub_ramdisk(self.data)
+        write_image(self.data)
         self.rack.control.set_boot_server(f"http://{self.boot_listen}", vlan=PROVISIONING_VLAN)
 
     async def _fill(self) -> None:
@@ -259,6 +263,7 @@ class Bench:
         if case is not None:
             number = [each.name for each in self.rack.config.machines].index(machine.name) + 1
             order |= {"operation": case.operation, "params": case.params, "server": number}
+            order["secrets"] = getattr(case, "secrets", None)
         receiver, sender = PROCESSES.Pipe(duplex=False)
         child = PROCESSES.Process(target=process.main, args=(order, sender))
         child.start()

@@ -8,10 +8,12 @@ from typing import Any
 from sqlalchemy import func, select
 
 from rackhand import app, logs
-from rackhand.boot.model import BootReservation
+from rackhand.boot import first_boot, task_secrets
+from rackhand.boot.model import BootReservation, TaskSecret
 from rackhand.events.service import SYSTEM
 from rackhand.hardware import drivers
 from rackhand.servers import queries
+from rackhand.servers.model import Server
 from rackhand.settings import Settings
 from rackhand.switches.model import SwitchPort
 from rackhand.tasks.model import ACTIVE, Task
@@ -43,7 +45,13 @@ async def run(order: dict[str, Any]) -> dict[str, Any]:
                 server = await queries.for_task(session, order["server"])
                 assert server is not None
                 params = wrapped[name].params.model_validate(order["params"])
-                await services.engine.enqueue(session, wrapped[name], server, actor=SYSTEM, params=params)
+                task = await services.engine.enqueue(
+                    session, wrapped[name], server, actor=SYSTEM, params=params
+                )
+                if order.get("secrets"):
+                    nonce = await first_boot.expect(session, task.id)
+                    kept = {**order["secrets"], "nonce": nonce}
+                    await task_secrets.keep(session, services.vault, task.id, kept)
         async with asyncio.timeout(PATIENCE):
             while True:
                 async with services.db.read() as session:
@@ -54,12 +62,16 @@ async def run(order: dict[str, Any]) -> dict[str, Any]:
             last = (await session.scalars(select(Task).order_by(Task.id.desc()).limit(1))).one()
             flags = (await session.scalars(select(SwitchPort.flag).where(SwitchPort.flag.is_not(None)))).all()
             reserved = await session.scalar(select(func.count()).select_from(BootReservation))
+            kept_secrets = await session.scalar(select(func.count()).select_from(TaskSecret))
+            server = await session.get(Server, last.subject_id)
             return {
                 "status": last.status,
                 "error": last.error,
                 "points": passed,
                 "flags": list(flags),
                 "reservations": reserved,
+                "secrets": kept_secrets,
+                "os_template": server.os_template if server else None,
             }
 
 

@@ -215,11 +215,19 @@ def _fstab(storage: Storage, disks: Sequence[Disk], layout: Mapping[str, Any]) -
 def _install_loader(
     storage: Storage, disks: Sequence[Disk], layout: Mapping[str, Any], boot_mode: str, report: Report
 ) -> None:
+    """Have every disk start the system, by either firmware when the system can.
+
+    A boot over the network may run in another mode than the one that the firmware starts disks in, so the mode of this
+    boot says only which loader must not be missing.
+    """
+    other = "bios" if boot_mode == "uefi" else "uefi"
+    modes = [boot_mode, other] if storage.has_loader(other) else [boot_mode]
     for number, disk in enumerate(disks):
         report(20 + 40 * number // len(disks), f"making {disk.name} bootable")
-        if boot_mode == "uefi":
-            storage.install_efi_loader(_slice_of(disk, "efi", layout["slices"]))
-        else:
-            storage.install_bios_loader(disk)
+        for mode in modes:
+            if mode == "uefi":
+                storage.install_efi_loader(_slice_of(disk, "efi", layout["slices"]))
+            else:
+                storage.install_bios_loader(disk)
     report(60, "making the boot menu")
     storage.finish_boot()

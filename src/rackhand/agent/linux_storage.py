@@ -27,6 +27,7 @@ FORMATS: Mapping[str, Sequence[str]] = {
     "vfat": ("mkfs.vfat", "-F", "32", "-n"),
     "swap": ("mkswap", "-q", "-L"),
 }
+LOADERS = {"bios": "i386-pc", "uefi": "x86_64-efi"}
 ANY_STATUS = range(256)  # of programs that fail when there is nothing to do
 BOUND = ("dev", "proc", "sys")
 
@@ -131,6 +132,10 @@ class LinuxStorage:
     def write_file(self, path: str, content: str, mode: int) -> None:
         """See `Storage`."""
         _write(TARGET, path, content, mode)
+
+    def has_loader(self, boot_mode: str) -> bool:
+        """See `Storage`."""
+        return (TARGET / "usr/lib/grub" / LOADERS[boot_mode]).is_dir()
 
     def install_bios_loader(self, disk: Disk) -> None:
         """See `Storage`."""

@@ -97,6 +97,9 @@ class Storage(Protocol):
     def write_file(self, path: str, content: str, mode: int) -> None:
         """Write a file of the new system, with the folders above it; owned by root."""
 
+    def has_loader(self, boot_mode: str) -> bool:
+        """Whether the mounted system brings a boot loader for `bios` or `uefi`."""
+
     def install_bios_loader(self, disk: Disk) -> None:
         """Have *disk* start the mounted system by BIOS."""
 

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 from rackhand.app import Services, open_services, run_server, serve_boot
+from rackhand.deploy import images, templates
 from rackhand.events.service import Actor
 from rackhand.hardware.connect import open_pdu, open_switch
 from rackhand.ipam import places
@@ -30,6 +31,7 @@ from rackhand.sim.config import (
     SwitchConfig,
 )
 from rackhand.sim.demo import CUSTOMER_VLAN, MANAGEMENT_VLAN, PROVISIONING_VLAN, demo_rack
+from rackhand.sim.images import disk_image, tar_image
 from rackhand.sim.netboot import write_stub_ramdisk
 from rackhand.sim.rack import running_rack
 from rackhand.switches import service as switches
@@ -100,6 +102,7 @@ async def fill(services: Services, rack: RackConfig) -> None:
         await _add_networks(session)
     await add_switches(services, rack)
     await add_pdus(services, rack)
+    await add_systems(services)
 
 
 async def _add_admin(session: AsyncSession, data: Path) -> None:
@@ -274,6 +277,35 @@ async def _add_vlans(session: AsyncSession, rack: RackConfig) -> None:
         await switches.add_vlan(
             session, location_id=None, vid=vid, name=name, purpose=purpose, owner_id=None, actor=ACTOR
         )
+
+
+async def add_systems(services: Services) -> None:
+    """Add images that machines of the rack can start, and templates over them."""
+    folder = services.settings.data / "incoming"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, group, content, source in (
+        ("Example Linux 12", "example", tar_image("Example Linux 12"), "tar.zst"),
+        ("Example Appliance 3", "appliance", disk_image("Example Appliance 3"), "raw"),
+    ):
+        async with services.db.write() as session:
+            image = await images.add_image(
+                session,
+                services.settings,
+                name=name.lower().replace(" ", "-"),
+                source_format=source,
+                sha256="",
+                minisig="",
+                notes="made by the demo; only machines of the virtual rack start it",
+                actor=ACTOR,
+            )
+            image_id = image.id
+        file = folder / f"demo-{image_id}"
+        file.write_bytes(content)
+        await images.take_file(services.db, services.settings, image_id, file, actor=ACTOR)
+        file.unlink()
+        values = {"name": name, "os_group": group, "image_id": image_id, "tags": ["demo"]}
+        async with services.db.write() as session:
+            await templates.add_template(session, values, actor=ACTOR)
 
 
 async def _add_networks(session: AsyncSession) -> None:

@@ -180,6 +180,12 @@ class SimulatedStorage:
         self._mounts[mounted].files[_inside(path, mounted)] = content
         _save(self._mounts[mounted])
 
+    def has_loader(self, boot_mode: str) -> bool:
+        """See `Storage`."""
+        self._check()
+        root = self._mounts.get("/")
+        return root is not None and bool(root.names(LOADERS[boot_mode]))
+
     def install_bios_loader(self, disk: Disk) -> None:
         """See `Storage`."""
         self._check()
@@ -242,8 +248,7 @@ class SimulatedStorage:
 
     def _boot_tree(self, mode: str) -> Tree:
         """The file system that GRUB loads from; raises `HostError` when the system has no GRUB or no kernel."""
-        root = self._mounts.get("/")
-        if root is None or not root.names(LOADERS[mode]):
+        if not self.has_loader(mode):
             raise HostError(f"The system has no GRUB for {mode}.")
         boot = self._at("/boot/x")
         if not any(KERNEL in path for path in self._mounts[boot].names("/" if boot == "/boot" else "/boot/")):
