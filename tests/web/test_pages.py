@@ -9,6 +9,7 @@ import pytest
 from rackhand.app import Services
 from rackhand.deploy import images
 from rackhand.deploy.os_model import ImageFormat, ImageState
+from rackhand.web.listing import span_of
 from tests.conftest import Api, statements
 from tests.web.conftest import Browser, text_of
 from tests.web.inventory import fill
@@ -335,7 +336,7 @@ async def test_a_customer_changes_the_password_and_other_sessions_end(customer: 
 async def test_the_search_finds_by_everything(services: Services, admin: Api, operator: Browser) -> None:
     await fill(services, admin)
     await admin.post("/dci/v3/server/3/ip", {})
-    for text in ("srv-3", "sn0003", "00:00:5e:00:53:03", "198.51.100.10"):
+    for text in ("srv-3", "sn0003", "00:00:5e:00:53:03", "00-00-5E-00-53-03", "198.51.100.10"):
         answer = await operator.get(f"/search?q={text}", follow=False)
         shown = answer.headers.get("location") == "/servers/3" or "/servers/3" in answer.text
         assert shown, text
@@ -398,3 +399,24 @@ async def test_outlets_are_plugged_in(services: Services, admin: Api, operator: 
     await operator.submit("/pdus/1/outlet", {"outlet": "2", "action": "disconnect"})
     page = await operator.submit("/pdus/1/outlet", {"outlet": "2", "action": "connect", "server": "a lamp"})
     assert "a lamp" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("198.51.100", "198.51.100.0/24"),
+        ("198.51.", "198.51.0.0/16"),
+        ("198.51.100.7", "198.51.100.7"),
+        ("198.51.100.0/28", "198.51.100.0/28"),
+        ("2001:db8", "2001:db8::/32"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("10", None),
+        ("srv-1", None),
+        ("300.1.2.3", None),
+        ("web.example.com", None),
+        ("00:00:5e", None),
+    ],
+)
+def test_the_beginning_of_an_address_means_all_that_begin_so(text: str, span: str | None) -> None:
+    found = span_of(text)
+    assert (None if found is None else str(found)) == span

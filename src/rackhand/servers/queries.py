@@ -282,7 +282,6 @@ async def summary(session: AsyncSession, *, visible_to: User) -> AnyRow:
     query = (
         select(
             func.count().label("total"),
-            number("available", IS_AVAILABLE),
             *(number(each.value, STATUS == each.value) for each in ServerStatus),  # noqa: SIM300  # a column
             number("suspended", Server.is_suspended.is_(True)),
             number("power_on", Server.power_state == PowerState.ON),

@@ -33,9 +33,7 @@ async def show_events(page: Page) -> Response:
         Filter("user", gettext("Account"), (), "actor.id EQ {}"),
         Filter("id", "№", (), "id EQ {}"),
     ]
-    listing = Listing(
-        page, ("message", "kind", "subject.name", "actor.email", "address"), ("id",), filters, order="-id"
-    )
+    listing = Listing(page, ("message", "actor.email"), ("id",), filters, order="-id")
     scope = None if page.user.is_admin else page.user.id
     try:
         found = await queries.page(page.session, listing.params, owner_id=scope)
@@ -54,7 +52,7 @@ async def show_events(page: Page) -> Response:
 
 async def search(page: Page) -> Response:
     """Look for a text among servers, addresses, switches and accounts; somebody else's are not found."""
-    listing = Listing(page, SERVER_TEXTS, (), order="", exact=("ip.name",))
+    listing = Listing(page, SERVER_TEXTS, (), addresses=("ip.name",), macs=("mac",))
     if not listing.text:
         return page.render("search.html", listing=listing, found=None)
     found = {
@@ -63,7 +61,7 @@ async def search(page: Page) -> Response:
         ),
         "addresses": await ipam.address_page(
             page.session,
-            _first(Listing(page, ("name", "domain", "ptr"), (), exact=("name",))),
+            _first(Listing(page, ("domain", "ptr"), (), addresses=("name",))),
             visible_to=page.user,
         ),
     }

@@ -1,14 +1,20 @@
 """Tables: what the URL asks of a list, and the list's `where`, `orderby` and `limit` that come of it."""
 
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rackhand.http.lists import ListParams
+from rackhand.ipam import allocation
+from rackhand.ipam.allocation import Span
 from rackhand.web.page import Page
 
 SIZES = (25, 50, 100, 250)
 MAX_PAGE = 10**7
+IPV4_BEGUN = re.compile(r"\d{1,3}\.(?:\d{1,3}(?:\.\d{1,3}(?:\.\d{1,3})?)?)?\.?", re.ASCII)
+IPV6_BEGUN = re.compile(r"[0-9a-f]{3,4}(?::[0-9a-f]{1,4}){0,6}:?", re.ASCII | re.IGNORECASE)
+MAC_PART = re.compile(r"[0-9a-f]{2}(?:[:-][0-9a-f]{2}){1,5}[:-]?")
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,10 @@ class Listing:
     sorts: Sequence[str]
     filters: Sequence[Filter] = ()
     order: str = ""
-    exact: Sequence[str] = ()  # fields that are compared as a whole, when the text is an address
+    addresses: Sequence[
+        str
+    ] = ()  # fields to look into when the text is an IP address, or the beginning of one
+    macs: Sequence[str] = ()  # the same for MAC addresses
 
     @property
     def text(self) -> str:
@@ -87,11 +96,19 @@ class Listing:
         return " AND ".join(f"({part})" for part in parts)
 
     def _text_clause(self) -> str:
+        """What the text may mean: part of an address or of a MAC address by its form, else words or a number."""
+        span = span_of(self.text) if self.addresses else None
+        if span is not None:
+            return " OR ".join(
+                f"{name} GE {quoted(str(span.first_address))} AND {name} LE {quoted(str(span.last_address))}"
+                for name in self.addresses
+            )
+        if self.macs and MAC_PART.fullmatch(self.text.lower()):
+            text = self.text.lower().replace("-", ":")
+            return " OR ".join(f"{name} CP {containing(text)}" for name in self.macs)
         clauses = [f"{name} CP {containing(self.text)}" for name in self.texts]
         if self.text.isascii() and self.text.isdigit() and len(self.text) < 19:  # noqa: PLR2004  # 64 bit
             clauses.append(f"id EQ {self.text}")
-        if self.exact and _is_address(self.text):
-            clauses += [f"{name} EQ {quoted(self.text)}" for name in self.exact]
         return " OR ".join(clauses)
 
     @property
@@ -119,9 +136,18 @@ def containing(text: str) -> str:
     return f"'%{plain}%'"
 
 
-def _is_address(text: str) -> bool:
+def span_of(text: str) -> Span | None:
+    """The addresses that begin so: `10.0.3`, `10.0.3.7`, `10.0.0.0/8`, `2001:db8::`; None for anything else."""
+    if (begun := IPV4_BEGUN.fullmatch(text)) is not None:
+        octets = begun[0].rstrip(".").split(".")
+        text = ".".join([*octets, *["0"] * (4 - len(octets))]) + f"/{8 * len(octets)}"
+    elif ":" in text and (groups := IPV6_BEGUN.fullmatch(text)) is not None:
+        parts = groups[0].rstrip(":").split(":")
+        text = ":".join(parts) + f"::/{16 * len(parts)}"
+    elif ":" not in text and "." not in text:
+        return None
     try:
-        ipaddress.ip_address(text)
+        network = ipaddress.ip_network(text, strict=False)
     except ValueError:
-        return False
-    return True
+        return None
+    return allocation.span_of(network)

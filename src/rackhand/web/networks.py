@@ -123,7 +123,7 @@ async def show_networks(page: Page) -> Response:
         ("name", "note", "vlan", "gateway"),
         ("name", "address", "vlan", "mask"),
         order="",
-        exact=("gateway",),
+        addresses=("address",),
     )
     found = await queries.network_page(page.session, listing.params)
     counters = await queries.network_counters(page.session, found.rows)
@@ -301,9 +301,9 @@ async def edit_ranges(page: Page, id: int) -> Response:
 
 
 def _address_listing(page: Page, filters: Sequence[Filter]) -> Listing:
-    texts = ("name", "domain", "ptr", "server") + (("note",) if page.user.is_admin else ())
+    texts = ("domain", "ptr", "server") + (("note",) if page.user.is_admin else ())
     sorts = ("name", "server", "status", "domain", "ipnet_name")
-    return Listing(page, texts, sorts, filters, order="name", exact=("name",))
+    return Listing(page, texts, sorts, filters, order="name", addresses=("name",))
 
 
 async def show_addresses(page: Page) -> Response:

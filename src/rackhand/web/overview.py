@@ -30,10 +30,12 @@ async def show_overview(page: Page) -> Response:
     running = await tasks.page(
         page.session, ListParams(where=RUNNING, orderby="id desc", limit=str(SHOWN)), visible_to=page.user
     )
+    stock = await servers.stock(page.session, visible_to=page.user)
     return page.render(
         "overview.html",
         summary=await servers.summary(page.session, visible_to=page.user),
-        stock=await servers.stock(page.session, visible_to=page.user),
+        stock=stock,
+        available=sum(row.free_server_count for row in stock),
         capacity=await servers.capacity(page.session),
         broken=broken,
         running=running,

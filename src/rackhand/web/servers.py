@@ -29,7 +29,7 @@ from rackhand.web.page import Page
 from rackhand.web.routing import SIGNED_IN, change, show
 from rackhand.web.texts import gettext
 
-TEXTS = ("name", "domain", "serial", "barcode", "model", "owner_email", "notes", "mac", "disks.serial")
+TEXTS = ("name", "domain", "serial", "barcode", "model", "owner_email", "notes", "disks.serial")
 SORTS = (
     "name",
     "status",
@@ -88,7 +88,9 @@ async def filters(page: Page) -> list[Filter]:
 
 async def show_servers(page: Page) -> Response:
     """The table; to a customer its own servers."""
-    listing = Listing(page, TEXTS, SORTS, await filters(page), order="name", exact=("ip.name",))
+    listing = Listing(
+        page, TEXTS, SORTS, await filters(page), order="name", addresses=("ip.name",), macs=("mac",)
+    )
     parts = page.services.server_parts
     try:
         found = await queries.page(page.session, listing.params, visible_to=page.user, parts=parts)
