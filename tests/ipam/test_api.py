@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 
 from rackhand.app import Services
 from rackhand.db import utcnow
-from rackhand.ipam import allocation
+from rackhand.ipam import allocation, queries
 from rackhand.ipam.model import Address, FreeSpan, Network
 from rackhand.tasks.model import Task
 from tests.conftest import Api, server_body, statements
@@ -570,6 +570,23 @@ async def test_lists_cost_the_same_statements_whatever_their_size(site: Api, ser
         assert counts[0] == counts[1] <= most, (path, counts)
 
 
+async def explained(services: Services, statement: str) -> str:
+    """How the database reads the addresses of servers 1 to 3."""
+    ids: object = "[1, 2, 3]" if services.db.is_sqlite else [1, 2, 3]
+    async with services.db.read() as session:
+        connection = await session.connection()
+        explain = "EXPLAIN QUERY PLAN " if services.db.is_sqlite else "EXPLAIN "
+        parameters: Any = (
+            tuple(
+                ids if position == 0 else queries.MOST_SHOWN + 1 for position in range(statement.count("?"))
+            )
+            if services.db.is_sqlite
+            else {"ids": ids, "param_1": queries.MOST_SHOWN + 1}
+        )
+        found = await connection.exec_driver_sql(explain + statement, parameters)
+        return "\n".join(str(row[-1]) for row in found.all())
+
+
 async def test_a_page_of_many_addresses_comes_fast(admin: Api, services: Services) -> None:
     from sqlalchemy import insert
 
@@ -619,3 +636,14 @@ async def test_a_page_of_many_addresses_comes_fast(admin: Api, services: Service
     times["allocate"] = perf_counter() - begin
     assert (await admin.get(f"/dci/v3/ip/{answer['id']}"))["name"] == "10.1.134.161"
     assert max(times.values()) < 10, times
+    with statements(services) as seen:
+        row = (await admin.get("/dci/v3/server?limit=10"))["list"][0]
+    assert (len(row["ip"]), row["ip_is_cut"]) == (queries.MOST_SHOWN, True)
+    # The main one stands first, though it is not among the lowest; what is shown is read, and nothing else.
+    assert (row["ip"][0]["name"], row["ip"][0]["is_main"], row["ip"][1]["name"]) == (
+        "10.1.134.161",
+        True,
+        "10.0.0.1",
+    )
+    plan = await explained(services, next(each for each in seen if "ip_address" in each))
+    assert ("server_id=?" in plan) if services.db.is_sqlite else ("Limit" in plan)

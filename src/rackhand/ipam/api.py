@@ -61,10 +61,16 @@ async def _load_server_part(
     session: AsyncSession, server_ids: Sequence[int], _viewer: User
 ) -> Mapping[int, Mapping[str, object]]:
     found = await queries.addresses_of(session, server_ids)
-    return {server_id: {"ip": [server_address_row(row) for row in rows]} for server_id, rows in found.items()}
+    return {
+        server_id: {
+            "ip": [server_address_row(row) for row in rows[: queries.MOST_SHOWN]],
+            "ip_is_cut": len(rows) > queries.MOST_SHOWN,
+        }
+        for server_id, rows in found.items()
+    }
 
 
-SERVER_PART = ServerPart({"ip": []}, _load_server_part, queries.SERVER_FIELDS)
+SERVER_PART = ServerPart({"ip": [], "ip_is_cut": False}, _load_server_part, queries.SERVER_FIELDS)
 
 
 # --- addresses of a server

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from rackhand.db import Base, Id
 from rackhand.ipam.allocation import IPAddress, IPNetwork, Span, block_at, parse_address, span_between
+from rackhand.servers.access import DeviceAccess
 
 PUBLIC = "public"
 
@@ -139,6 +140,7 @@ class Address(Base):
         Index(None, "key"),  # lists by address
         Index("ix_ip_address_special", "network_id", sqlite_where=text("status = 'special'"),
               postgresql_where=text("status = 'special'")),
+        Index(None, "server_id", "key"),
         Index("uq_ip_address_main", "server_id", unique=True, sqlite_where=text("is_main"),
               postgresql_where=text("is_main")),
         Index("ix_ip_address_quarantine", "network_id", "quarantined_until",
@@ -151,7 +153,7 @@ class Address(Base):
     userspace_id: Mapped[int] = mapped_column(ForeignKey("ip_userspace.id", ondelete="RESTRICT"))
     network_id: Mapped[int] = mapped_column(ForeignKey("ip_network.id", ondelete="RESTRICT"))
     pool_id: Mapped[int | None] = mapped_column(ForeignKey("ip_pool.id", ondelete="SET NULL"), index=True)
-    server_id: Mapped[int | None] = mapped_column(ForeignKey("server.id", ondelete="RESTRICT"), index=True)
+    server_id: Mapped[int | None] = mapped_column(ForeignKey("server.id", ondelete="RESTRICT"))
     name: Mapped[str]
     key: Mapped[bytes]
     version: Mapped[int]
@@ -205,3 +207,80 @@ class AddressQuota(Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
     ipv4: Mapped[int] = mapped_column(default=0)
     ipv6: Mapped[int] = mapped_column(default=0)
+
+
+class DnsServer(DeviceAccess, Base):
+    """A name server that holds reverse zones; `error` says why it could not be asked last, since `error_at`."""
+
+    __tablename__ = "dns_server"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    note: Mapped[str] = mapped_column(default="")
+    seen_at: Mapped[datetime | None]
+    error: Mapped[str | None]
+    error_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+
+class DnsZone(Base):
+    """A reverse zone, and the network whose addresses stand in it; of several the smallest network counts."""
+
+    __tablename__ = "dns_zone"
+    __table_args__ = (
+        UniqueConstraint("userspace_id", "first", "prefix_length"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    userspace_id: Mapped[int] = mapped_column(ForeignKey("ip_userspace.id", ondelete="RESTRICT"))
+    dns_server_id: Mapped[int] = mapped_column(ForeignKey("dns_server.id", ondelete="RESTRICT"), index=True)
+    name: Mapped[str]
+    cidr: Mapped[str]
+    version: Mapped[int]
+    prefix_length: Mapped[int]
+    first: Mapped[bytes]
+    last: Mapped[bytes]
+    ttl: Mapped[int]
+    created_at: Mapped[datetime]
+
+
+class PtrState(StrEnum):
+    """Whether a name server says of an address what it should."""
+
+    PENDING = "pending"
+    PUBLISHED = "published"
+    FAILED = "failed"
+
+
+class PtrRecord(Base):
+    """What a name server is to say of one address: `target`, or nothing where that is empty.
+
+    A row that wants nothing goes when the name server was seen to say nothing. It outlives the address, whose row may
+    be gone before the name server answers. `generation` counts the wishes. Who talks to the name server about it holds
+    it as `holder` until `held_until`, and nobody else does meanwhile.
+    """
+
+    __tablename__ = "ptr_record"
+    __table_args__ = (
+        UniqueConstraint("userspace_id", "key"),
+        Index("ix_ptr_record_due", "try_at", sqlite_where=text("state != 'published'"),
+              postgresql_where=text("state != 'published'")),
+        {"sqlite_autoincrement": True},
+    )  # fmt: skip
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    userspace_id: Mapped[int] = mapped_column(ForeignKey("ip_userspace.id", ondelete="CASCADE"))
+    zone_id: Mapped[int] = mapped_column(ForeignKey("dns_zone.id", ondelete="CASCADE"), index=True)
+    key: Mapped[bytes]
+    name: Mapped[str]
+    target: Mapped[str]
+    generation: Mapped[int] = mapped_column(default=1)
+    state: Mapped[str] = mapped_column(default=PtrState.PENDING)
+    attempts: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str | None]
+    try_at: Mapped[datetime]
+    published_at: Mapped[datetime | None]
+    holder: Mapped[str | None]
+    held_until: Mapped[datetime | None]
+    changed_at: Mapped[datetime]

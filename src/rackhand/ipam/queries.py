@@ -1,11 +1,27 @@
 """Reading networks, pools and addresses: a fixed number of statements however many rows there are."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, exists, func, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    or_,
+    select,
+    true,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from rackhand.db import table_of
 from rackhand.errors import NotFound
@@ -151,18 +167,70 @@ async def address_by_id(
     return address
 
 
-async def addresses_of(session: AsyncSession, server_ids: Sequence[int]) -> Mapping[int, list[Row[Any]]]:
-    """Addresses by server, the main one first, in one statement."""
-    query = (
+MOST_SHOWN = 256  # addresses in the row of a server; all of them are at `server/{id}/ip`
+
+
+def _first_of_servers(server_id: ColumnElement[int]) -> Select[Any]:
+    """The ids of the lowest addresses of one server, one more than are shown."""
+    one = aliased(Address)
+    return select(one.id).where(one.server_id == server_id).order_by(one.key).limit(MOST_SHOWN + 1)
+
+
+def _addresses_of_servers_sqlite() -> Select[Any]:
+    servers = func.json_each(bindparam("ids")).table_valued("value")
+    return (
         select(*_ADDRESS_COLUMNS)
+        .select_from(servers)
+        .join(Address, Address.id.in_(_first_of_servers(servers.c.value).correlate(servers)))
         .join(Network, Network.id == Address.network_id)
         .join(Server, Server.id == Address.server_id)
-        .where(id_in(session, Address.server_id, server_ids))  # type: ignore[arg-type]  # NULL is in no list
         .order_by(Address.is_main.desc(), Address.key)
     )
+
+
+def _addresses_of_servers_postgresql() -> Select[Any]:
+    servers = func.unnest(bindparam("ids", type_=ARRAY(BigInteger))).table_valued("value").render_derived()
+    first = _first_of_servers(servers.c.value).correlate(servers).lateral("first")
+    return (
+        select(*_ADDRESS_COLUMNS)
+        .select_from(servers)
+        .join(first, true())
+        .join(Address, Address.id == first.c.id)
+        .join(Network, Network.id == Address.network_id)
+        .join(Server, Server.id == Address.server_id)
+        .order_by(Address.is_main.desc(), Address.key)
+    )
+
+
+_ADDRESSES_OF_SERVERS = {
+    "sqlite": _addresses_of_servers_sqlite(),
+    "postgresql": _addresses_of_servers_postgresql(),
+}
+_MAIN_ADDRESSES = (
+    select(*_ADDRESS_COLUMNS)
+    .join(Network, Network.id == Address.network_id)
+    .join(Server, Server.id == Address.server_id)
+    .where(Address.is_main)
+)
+
+
+async def addresses_of(session: AsyncSession, server_ids: Sequence[int]) -> Mapping[int, list[Row[Any]]]:
+    """Addresses by server, the main one first, of each `MOST_SHOWN + 1` at most, in one or two statements.
+
+    The time that it takes does not grow with the addresses of a server beyond that.
+    """
+    dialect = session.get_bind().dialect.name
+    asked = {"ids": json.dumps(list(server_ids)) if dialect == "sqlite" else list(server_ids)}
     found: dict[int, list[Row[Any]]] = {}
-    for row in await session.execute(query):
+    for row in await session.execute(_ADDRESSES_OF_SERVERS[dialect], asked):
         found.setdefault(row.server_id, []).append(row)
+    without_main = [
+        server_id for server_id, rows in found.items() if len(rows) > MOST_SHOWN and not rows[0].is_main
+    ]
+    if without_main:
+        of_them = id_in(session, Address.server_id, without_main)  # type: ignore[arg-type]  # NULL is in no list
+        for row in await session.execute(_MAIN_ADDRESSES.where(of_them)):
+            found[row.server_id] = [row, *found[row.server_id][:MOST_SHOWN]]
     return found
 
 
