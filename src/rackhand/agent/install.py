@@ -166,7 +166,7 @@ def _fill(sink: Sink, download: Download, sha256: str, report: Report) -> int:
         raise HostError(
             f"The image is not the right one: its SHA-256 is {download.sha256} instead of {sha256}."
         )
-    sink.commit()
+    sink.make_bootable()
     return written
 
 

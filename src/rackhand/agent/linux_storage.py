@@ -344,7 +344,7 @@ class _Unpacking:
         found = os.statvfs(self._target)
         return (found.f_blocks - found.f_bfree) * found.f_frsize
 
-    def commit(self) -> None:
+    def make_bootable(self) -> None:
         """See `Sink`."""
 
     def abort(self) -> None:
@@ -398,7 +398,7 @@ class _DiskWriting:
         self._zstd.end()
         return self._size
 
-    def commit(self) -> None:
+    def make_bootable(self) -> None:
         """See `Sink`."""
         with open(_path(self._disk), "r+b", buffering=0) as device:  # noqa: PTH123
             os.pwrite(device.fileno(), bytes(self._begin), 0)

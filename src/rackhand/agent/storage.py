@@ -33,7 +33,7 @@ class Device:
 class Sink(Protocol):
     """Takes the bytes of an image as they come over the network, compressed.
 
-    Nothing of it can be started before `commit`; `close` returns when all of it is on the disks.
+    Nothing of it can be started before `make_bootable`; `close` returns when all of it is on the disks.
     """
 
     def write(self, data: bytes) -> None:
@@ -42,7 +42,7 @@ class Sink(Protocol):
     def close(self) -> int:
         """Take the end; gives how many bytes came out of the image."""
 
-    def commit(self) -> None:
+    def make_bootable(self) -> None:
         """Make bootable what was written, if it is a whole disk."""
 
     def abort(self) -> None:

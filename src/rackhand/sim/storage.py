@@ -342,7 +342,7 @@ class _Unpacking:
         file = tar.extractfile(member) if member.size <= KEPT_BYTES else None
         self._storage.add(path, file.read().decode(errors="replace") if file else member.size)
 
-    def commit(self) -> None:
+    def make_bootable(self) -> None:
         """See `Sink`."""
 
     def abort(self) -> None:
@@ -381,7 +381,7 @@ class _DiskWriting:
         self._stream.end()
         return self._size
 
-    def commit(self) -> None:
+    def make_bootable(self) -> None:
         """See `Sink`."""
         self._check()
         begin = self._begin.getvalue()
