@@ -230,6 +230,22 @@ async def test_a_bill_is_the_same_from_the_exported_samples(wired: Wired, servic
     assert own[-(-95 * len(own) // 100) - 1] == shown["percentile_95"]["out"]
 
 
+async def test_a_customer_sees_no_traffic_of_who_was_there_before(
+    wired: Wired, customer: Api, services: Services
+) -> None:
+    port = (await wired.ports(1))[0]
+    now = int(time.time())
+    await _write(services, _readings(int(str(port["id"])), now - 3000, [(8_000, 16_000)] * 8))
+    user = (await wired.api.get("/dci/v3/user?where=email EQ 'customer@example.com'"))["list"][0]
+    await wired.api.post("/dci/v3/server/1/owner", {"owner": user["id"]})
+    path = f"/dci/v3/server/1/traffic?from={now - 4000}&to={now + 4000}"
+    assert (await wired.api.get(path))["intervals"] == 8
+    await _write(services, _readings(int(str(port["id"])), now + 300, [(8_000, 16_000)] * 2))
+    assert (await customer.get(path))["intervals"] == 2
+    shown = await customer.get(path.replace("/traffic?", "/traffic/samples?"))
+    assert min(row["at"] for row in shown["list"]) >= now
+
+
 async def test_old_samples_are_packed_and_give_the_same_answer(wired: Wired, services: Services) -> None:
     api = wired.api
     begin = 1_790_000_100

@@ -99,6 +99,7 @@ _PORTS = (
         Connection.device_name,
         Connection.notes.label("connection_notes"),
         Connection.do_not_collect_traffic,
+        Connection.created_at.label("connected_at"),
         Server.id.label("server_id"),
         Server.name.label("server_name"),
         Nic.id.label("nic_id"),

@@ -5,24 +5,26 @@ Directions are those of the server: *in* is what it received, so what its switch
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import PlainTextResponse
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rackhand.db import AnyRow, utcnow
 from rackhand.errors import Invalid, NotFound
+from rackhand.events.model import Event
 from rackhand.events.queries import last_notify
 from rackhand.http.transaction import Session, TransactionRoute
 from rackhand.http.wire import MAX_ID, ListAnswer, ObjectId, json_response, list_response, wire_time
 from rackhand.servers import queries as servers
 from rackhand.switches import queries, samples
 from rackhand.switches.model import ConnectionKind
-from rackhand.switches.traffic import INTERVAL_SECONDS, Bill, Interval, Mark, Method, bill_of
+from rackhand.switches.traffic import INTERVAL_SECONDS, Bill, Interval, Mark, Method, bill_of, intervals_of
 from rackhand.users.auth import Admin, CurrentUser
 from rackhand.users.model import User
 
@@ -110,7 +112,11 @@ async def show_traffic(
     """Show volume in octets, rates in bit/s with the 95th percentile by every method, and the points of a graph."""
     rows = await _connections(session, id, viewer, connection)
     first, last = _range(period, begin, end)
-    found = await samples.intervals_of_ports(session, [row[0].id for row in rows], first, last)
+    since = await _since(session, id, viewer)
+    found = [
+        list(intervals_of(await samples.samples_of(session, row[0].id, max(first, since(row)), last)))
+        for row in rows
+    ]
     bills = [
         {
             "connection_id": row.connection_id,
@@ -192,6 +198,7 @@ async def export_samples(
     """Give the raw counters, from which anybody computes the same bill (docs/traffic.md)."""
     rows = await _connections(session, id, viewer, connection)
     first, last = _range(period, begin, end)
+    since = await _since(session, id, viewer)
     found = [
         {
             "connection_id": row.connection_id,
@@ -202,7 +209,7 @@ async def export_samples(
             "bits": sample.bits,
         }
         for row in rows
-        for sample in await samples.samples_of(session, row[0].id, first, last)
+        for sample in await samples.samples_of(session, row[0].id, max(first, since(row)), last)
     ]
     if format is ExportFormat.JSON:
         return list_response(iter(found), len(found), await last_notify(session))
@@ -214,6 +221,21 @@ async def export_samples(
     writer.writerows(found)
     headers = {"Content-Disposition": f'attachment; filename="traffic-{id}.csv"'}
     return PlainTextResponse(text.getvalue(), headers=headers, media_type="text/csv")
+
+
+async def _since(session: AsyncSession, server_id: int, viewer: User) -> Callable[[AnyRow], int]:
+    """From when on *viewer* may see the traffic of a connection, in Unix time.
+
+    A customer sees nothing of who had the server, or the port, before.
+    """
+    if viewer.is_admin:
+        return lambda _row: 0
+    query = select(func.max(Event.at)).where(
+        Event.subject_kind == "server", Event.subject_id == server_id, Event.kind == "server.owner_given"
+    )
+    given = await session.scalar(query)
+    owned = int(given.timestamp()) if given else 0
+    return lambda row: max(owned, int(row.connected_at.timestamp()))
 
 
 async def _connections(
