@@ -268,7 +268,7 @@ class Bench:
         child = PROCESSES.Process(target=process.main, args=(order, sender))
         child.start()
         sender.close()
-        child.join(120)
+        child.join(240)
         if child.exitcode == -signal.SIGKILL and kill_at is not None:
             return {}
         if child.exitcode != 0:
