@@ -438,6 +438,7 @@ class Engine:
             call = turns.begin(session, task, operation, bound=self._bound_of(task, operation))
             if call is None or operation is None:
                 return task.outcome or turns.OVER
+        began = frozenset(task.memo)
         answer, memo = await self._call(operation, task, call)
         async with self._db.write() as session:
             task = await _locked(session, task_uuid)
@@ -445,7 +446,7 @@ class Engine:
                 log.warning("turn was taken by another worker too", task=task_uuid, turn=turn)
                 return stored
             assert task is not None  # noqa: S101
-            task.memo = memo
+            task.memo = turns.merged_memo(task.memo, memo, began)
             turns.end(session, task, operation, answer)
             return task.outcome or turns.OVER
 
@@ -496,10 +497,12 @@ class Engine:
             return error, context.memo
 
     async def _write_memo(self, task_id: int, turn: int, memo: dict[str, Any]) -> None:
+        """Store *memo* at once; raise when the turn is over, for then whoever asks must not act any more."""
         async with self._db.write() as session:
-            await session.execute(
-                update(Task).where(Task.id == task_id, Task.turn == turn).values(memo=dict(memo))
-            )
+            task = await session.get(Task, task_id, with_for_update=True)
+            if task is None or task.turn != turn:
+                raise StepFailed(f"Turn {turn} of task {task_id} was taken by another worker.")
+            task.memo = turns.merged_memo(task.memo, memo, frozenset())
 
     async def _write_progress(self, step_id: int, percent: int | None, message: str) -> None:
         async with self._db.write() as session:

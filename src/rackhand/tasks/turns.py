@@ -258,6 +258,24 @@ def _words(error: Answer) -> str:
     return f"Internal error ({type(error).__name__}); the log has the details."
 
 
+def merged_memo(stored: dict[str, Any], left: dict[str, Any], began: frozenset[str]) -> dict[str, Any]:
+    """Lay the memo that a call *left* over what is *stored*, without the keys that it *began* with and took out.
+
+    Two workers may be at the same step: what one has noted before it acted must not be lost when the other, who found
+    nothing left to do, ends the turn.
+    """
+    kept = {key: value for key, value in stored.items() if key in left or key not in began}
+    return _laid_over(kept, left)
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = dict(below)
+    for key, value in above.items():
+        known = both.get(key)
+        both[key] = _laid_over(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return both
+
+
 def record(session: AsyncSession, task: Task, kind: str, message: str, actor: Actor) -> None:
     """Add an event about *task* to its subject's history."""
     subject = events.Subject(task.subject_kind, task.subject_id, task.subject_name, task.owner_id)
