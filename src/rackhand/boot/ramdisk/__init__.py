@@ -177,10 +177,11 @@ def _compile_python(found: dict[str, Entry], tree: Path) -> None:
     if home is None:
         raise BuildFailed("There is no Python among the packages.")
     loader = [str(tree / "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"), "--library-path", libraries]
-    python = [*loader, str(tree / "usr/bin" / home.name), "-S", "-m", "compileall", "-q"]
-    # Checked by nobody: neither times nor contents change in the ramdisk.
+    python = [*loader, str(tree / "usr/bin" / home.name), "-S", "-B", "-m", "compileall", "-q", "-f"]
+    # Checked by nobody: neither times nor contents change in the ramdisk. `-B`, because what compileall imports would
+    # be written with the name of this folder in it; the seed, because sets are written in the order of their hashes.
     python += ["--invalidation-mode", "unchecked-hash", "-s", str(tree), "-p", "/", str(home)]
-    variables = {"PYTHONHOME": str(tree / "usr")}
+    variables = {"PYTHONHOME": str(tree / "usr"), "PYTHONHASHSEED": "0"}
     done = subprocess.run(python, check=False, capture_output=True, text=True, env=variables)
     if done.returncode:
         raise BuildFailed(f"The ramdisk's Python does not run here: {(done.stderr or done.stdout)[-500:]}")
