@@ -44,7 +44,7 @@ class Phase(StrEnum):
 
 
 ACTIVE = (TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.WAITING)
-_ACTIVE_SQL = "status IN ('queued', 'running', 'waiting')"
+ACTIVE_SQL = "status IN ('queued', 'running', 'waiting')"
 
 
 class Task(Base):
@@ -62,10 +62,10 @@ class Task(Base):
             "subject_kind",
             "subject_id",
             unique=True,
-            sqlite_where=text(_ACTIVE_SQL),
-            postgresql_where=text(_ACTIVE_SQL),
+            sqlite_where=text(ACTIVE_SQL),
+            postgresql_where=text(ACTIVE_SQL),
         ),
-        Index("ix_task_active", "status", sqlite_where=text(_ACTIVE_SQL), postgresql_where=text(_ACTIVE_SQL)),
+        Index("ix_task_active", "status", sqlite_where=text(ACTIVE_SQL), postgresql_where=text(ACTIVE_SQL)),
         Index(None, "subject_kind", "subject_id", "id"),
         Index(None, "owner_id", "id"),
         {"sqlite_autoincrement": True},

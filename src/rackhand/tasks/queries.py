@@ -1,10 +1,10 @@
 """Reading tasks, their steps, and how long steps normally take."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
@@ -13,7 +13,7 @@ from rackhand.errors import NotFound
 from rackhand.http import words
 from rackhand.http.lists import ListParams, Page, fetch_page
 from rackhand.http.where import Field, FieldKind, Fields
-from rackhand.tasks.model import StepDuration, Task
+from rackhand.tasks.model import ACTIVE_SQL, StepDuration, Task
 from rackhand.users.model import User
 
 SAMPLES = 200
@@ -56,6 +56,16 @@ async def page(session: AsyncSession, params: ListParams, *, visible_to: User) -
     """Tasks with their steps; a user sees those of its own servers."""
     query = _visible(select(Task), visible_to).options(selectinload(Task.steps))
     return await fetch_page(session, query, params, FIELDS, tie_breaker=Task.id)
+
+
+async def active(session: AsyncSession, *, visible_to: User, limit: int) -> Sequence[Task]:
+    """Tasks that are not over, the newest first, with their steps, however many others there are.
+
+    The condition is spelt as the index has it: SQLite uses a partial index for no bound value.
+    """
+    query = _visible(select(Task).where(text(f"task.{ACTIVE_SQL}")), visible_to)
+    query = query.options(selectinload(Task.steps)).order_by(Task.id.desc()).limit(limit)
+    return (await session.scalars(query)).all()
 
 
 async def by_id(session: AsyncSession, task_id: int, *, visible_to: User) -> Task:

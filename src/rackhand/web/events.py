@@ -1,15 +1,18 @@
 """What happened, to what, by whom; and the search that looks everywhere."""
 
+from typing import Any
+
 from starlette.responses import Response
 
 from rackhand.errors import Invalid
 from rackhand.events import queries
 from rackhand.http.lists import ListParams
+from rackhand.http.lists import Page as Found
 from rackhand.ipam import queries as ipam
 from rackhand.servers import queries as servers
 from rackhand.switches import queries as switches
 from rackhand.users import queries as users
-from rackhand.web.listing import Filter, Listing
+from rackhand.web.listing import Filter, Listing, span_of
 from rackhand.web.page import Page
 from rackhand.web.routing import SIGNED_IN, show
 from rackhand.web.servers import TEXTS as SERVER_TEXTS
@@ -55,16 +58,15 @@ async def search(page: Page) -> Response:
     listing = Listing(page, SERVER_TEXTS, (), addresses=("ip.name",), macs=("mac",))
     if not listing.text:
         return page.render("search.html", listing=listing, found=None)
-    found = {
+    found: dict[str, Found[Any]] = {
         "servers": await servers.page(
             page.session, _first(listing), visible_to=page.user, parts=page.services.server_parts
         ),
-        "addresses": await ipam.address_page(
-            page.session,
-            _first(Listing(page, ("domain", "ptr"), (), addresses=("name",))),
-            visible_to=page.user,
-        ),
     }
+    # Names of addresses have a dot in them; nothing else is looked for among so many.
+    if "." in listing.text or span_of(listing.text) is not None:
+        names = Listing(page, ("domain", "ptr"), (), addresses=("name",))
+        found["addresses"] = await ipam.address_page(page.session, _first(names), visible_to=page.user)
     if page.user.is_admin:
         devices = Listing(page, ("name", "model", "serial", "barcode", "host", "notes"), ())
         found["switches"] = await switches.switch_page(page.session, _first(devices))

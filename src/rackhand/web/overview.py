@@ -14,7 +14,6 @@ BROKEN = (
     "status EQ 'quarantined' OR power_unreachable_since IS NOT null OR bmc_connection.refused_at IS NOT null"
     " OR diagnostics_message IS NOT null OR operation.status EQ 'failed'"
 )
-RUNNING = "status IN ('created', 'running')"
 
 
 async def show_overview(page: Page) -> Response:
@@ -27,9 +26,7 @@ async def show_overview(page: Page) -> Response:
         visible_to=page.user,
         parts=(),
     )
-    running = await tasks.page(
-        page.session, ListParams(where=RUNNING, orderby="id desc", limit=str(SHOWN)), visible_to=page.user
-    )
+    running = await tasks.active(page.session, visible_to=page.user, limit=SHOWN + 1)
     stock = await servers.stock(page.session, visible_to=page.user)
     return page.render(
         "overview.html",
@@ -38,7 +35,8 @@ async def show_overview(page: Page) -> Response:
         available=sum(row.free_server_count for row in stock),
         capacity=await servers.capacity(page.session),
         broken=broken,
-        running=running,
+        running=running[:SHOWN],
+        has_more=len(running) > SHOWN,
         broken_where=BROKEN,
     )
 
