@@ -1,5 +1,6 @@
 """`rackhand image`: makes what machines boot and what is installed on them."""
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Annotated
@@ -13,13 +14,14 @@ build_app = typer.Typer(no_args_is_help=True, help="Make an image from Debian's 
 image_app.add_typer(build_app, name="build")
 
 DEFAULT_DATA = Path("var")
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Data directory of the product.", envvar="RACKHAND_DATA")
+]
 
 
 @build_app.command("ramdisk")
 def build_ramdisk(
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Data directory of the product.", envvar="RACKHAND_DATA")
-    ] = None,
+    data: DataOption = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the files; `boot/ramdisk` in the data directory when absent."),
@@ -43,3 +45,73 @@ def build_ramdisk(
     print(f"{folder}: {len(built.packages)} packages, {age}, recipe {built.key[:12]}")
     for path in sorted(folder.iterdir()):
         print(f"  {path.stat().st_size / 1e6:7.1f} MB  {path.name}")
+
+
+@build_app.command("debian-12")
+def build_debian_12(
+    data: DataOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the tar.zst here instead of adding it to the product.")
+    ] = None,
+    lean: Annotated[bool, typer.Option(help="Leave out what a test does not need.")] = False,
+    kernel: Annotated[str | None, typer.Option(help="Package of the kernel.")] = None,
+    package: Annotated[list[str] | None, typer.Option(help="A further package; may be repeated.")] = None,
+) -> None:
+    """Make the image of a Debian 12 system, and add it to the product with a template."""
+    from rackhand.boot.debian import BuildFailed, place_of_cache
+    from rackhand.boot.system_image import KERNEL
+    from rackhand.boot.system_image import build_debian_12 as build
+
+    target = out or place_of_cache() / "debian-12.tar.zst"
+    try:
+        build(target, lean=lean, kernel=kernel or KERNEL, more=package or ())
+    except BuildFailed as error:
+        raise SystemExit(str(error)) from error
+    print(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
+    if out is None:
+        add_image(target, name="debian-12", data=data, template="Debian 12")
+
+
+@image_app.command("import")
+def add_image(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
+    name: Annotated[str, typer.Option(help="Name of the image.")],
+    data: DataOption = None,
+    format: Annotated[str, typer.Option(help="tar.zst, raw, raw.zst or qcow2.")] = "tar.zst",
+    minisig: Annotated[Path | None, typer.Option(help="Signature file of minisign.")] = None,
+    template: Annotated[str, typer.Option(help="Add a template of this name as well.")] = "",
+) -> None:
+    """Add an image from a file of this machine, as an upload over the API does."""
+    from rackhand.cli import systems
+    from rackhand.settings import load
+
+    os.umask(0o077)
+    signature = minisig.read_text() if minisig else ""
+    settings = load(data=data)
+    asyncio.run(
+        systems.add_image(
+            settings, file, name=name, source_format=format, minisig=signature, template=template
+        )
+    )
+
+
+@build_app.command("debian-12")
+def build_debian(
+    out: Annotated[Path, typer.Argument(help="The image, a `tar.zst` to be uploaded.")] = Path(
+        "debian-12.tar.zst"
+    ),
+    kernel: Annotated[
+        str, typer.Option(help="Package of the kernel; linux-image-cloud-amd64 is small, and has no SATA.")
+    ] = "linux-image-amd64",
+) -> None:
+    """Make an image of Debian 12 that can be installed on servers."""
+    from rackhand.boot.debian import BuildFailed
+    from rackhand.boot.debian_system import build_debian as build
+
+    os.umask(0o022)
+    try:
+        built = build(out, kernel=kernel)
+    except BuildFailed as error:
+        raise SystemExit(str(error)) from error
+    age = "kept from an earlier time" if built.was_kept else "made now"
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {age}")
