@@ -93,25 +93,3 @@ def add_image(
             settings, file, name=name, source_format=format, minisig=signature, template=template
         )
     )
-
-
-@build_app.command("debian-12")
-def build_debian(
-    out: Annotated[Path, typer.Argument(help="The image, a `tar.zst` to be uploaded.")] = Path(
-        "debian-12.tar.zst"
-    ),
-    kernel: Annotated[
-        str, typer.Option(help="Package of the kernel; linux-image-cloud-amd64 is small, and has no SATA.")
-    ] = "linux-image-amd64",
-) -> None:
-    """Make an image of Debian 12 that can be installed on servers."""
-    from rackhand.boot.debian import BuildFailed
-    from rackhand.boot.debian_system import build_debian as build
-
-    os.umask(0o022)
-    try:
-        built = build(out, kernel=kernel)
-    except BuildFailed as error:
-        raise SystemExit(str(error)) from error
-    age = "kept from an earlier time" if built.was_kept else "made now"
-    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {age}")
