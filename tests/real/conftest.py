@@ -16,7 +16,7 @@ from rackhand.cli.demo import add_switches, bmc_access
 from rackhand.events.service import SYSTEM
 from rackhand.servers import service
 from rackhand.settings import Settings
-from rackhand.sim.config import MachineConfig
+from rackhand.sim.config import MachineConfig, RackConfig
 from rackhand.sim.events import Event
 from rackhand.sim.real.needs import missing
 from rackhand.sim.real.qemu import RealMachine
@@ -71,14 +71,13 @@ def say(capsys: pytest.CaptureFixture[str]) -> Iterator[Say]:
 
 
 @pytest.fixture
-def disk_bytes() -> int:
-    """What fits into a disk of all machines; those that are installed need more."""
-    return 1 << 30
+def config() -> RackConfig:
+    """The rack; disks of machines that are installed need more room."""
+    return real_rack_config(MACHINES, disk_bytes=1 << 30)
 
 
 @pytest.fixture
-async def rack(tmp_path: Path, disk_bytes: int) -> AsyncIterator[RealRack]:
-    config = real_rack_config(MACHINES, disk_bytes=disk_bytes)
+async def rack(tmp_path: Path, config: RackConfig) -> AsyncIterator[RealRack]:
     async with running_real_rack(config, tmp_path / "machines", name=f"rh{os.getpid()}") as running:
         yield running
 
@@ -94,6 +93,7 @@ def settings(settings: Settings, rack: RealRack) -> Settings:
         database_url=settings.database_url,
         boot_patience=120.0,
         agent_patience=600.0,
+        first_boot_patience=900.0,
         **rack.settings,
     )
 

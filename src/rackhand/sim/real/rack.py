@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from rackhand.sim.config import BMC_PLUG, DiskConfig, MachineConfig, RackConfig
-from rackhand.sim.demo import CUSTOMER_VLAN, PROVISIONING_VLAN, demo_rack
+from rackhand.sim.demo import PROVISIONING_VLAN, demo_rack
 from rackhand.sim.rack import Rack, directory, running_rack
 from rackhand.sim.real.inband import inband_face
 from rackhand.sim.real.lldp import speak
 from rackhand.sim.real.needs import Accelerator, find_accelerator, missing
 from rackhand.sim.real.qemu import RealMachine
 from rackhand.sim.real.wires import Leg, Wires, connected
+from rackhand.sim.switch import DEFAULT_VLAN
 
 # RFC 5737 and RFC 3849. The IPv6 prefix is there because iPXE waits for a router's advertisement.
 PROVISIONING = Leg("prov", PROVISIONING_VLAN, ("203.0.113.1/24", "2001:db8:113::1/64"))
-CUSTOMERS = Leg("cust", CUSTOMER_VLAN, ("198.51.100.1/24", "2001:db8:10::1/64"))
+# Where the rack's servers are when nobody has moved them: this computer is the gateway of the demo's networks.
+CUSTOMERS = Leg("cust", DEFAULT_VLAN, ("198.51.100.1/24", "2001:db8:10::1/64"))
 FIRST_LEASE, LAST_LEASE = "203.0.113.100", "203.0.113.199"
 BOOT_PORT = 8682
 DISK_BYTES = 3 * 1024**3

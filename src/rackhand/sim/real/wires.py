@@ -1,7 +1,8 @@
 """The cables of real machines: a network namespace with a bridge for each VLAN, and a tap device for each NIC.
 
 The namespace stands for the switches. Which bridge a tap is in follows from the models of the switches; kernels
-without VLAN filtering have no other way. This computer has a leg in the provisioning VLAN and one in the customers'.
+without VLAN filtering have no other way. This computer has a leg in the provisioning VLAN, and one in that of the
+servers that are installed.
 """
 
 import asyncio
