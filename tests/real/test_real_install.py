@@ -20,7 +20,10 @@ SSH_SECONDS = 120
 HOST = "web.example.com"
 PASSWORD = "glimmering otter 7"
 
-pytestmark = pytest.mark.skipif(not IMAGE.exists(), reason=f"There is no {IMAGE}: `make real` makes it.")
+pytestmark = pytest.mark.skipif(
+    not IMAGE.exists(),
+    reason=f"There is no {IMAGE}: `rackhand image build debian-12 --lean --out {IMAGE}` makes it.",
+)
 
 
 @pytest.fixture
