@@ -27,7 +27,10 @@ def upgrade() -> None:
         sa.Column("expires_at", UtcDateTime(), nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["server_id"], ["server.id"], name=op.f("fk_boot_reservation_server_id_server"), ondelete="CASCADE"
+            ["server_id"],
+            ["server.id"],
+            name=op.f("fk_boot_reservation_server_id_server"),
+            ondelete="CASCADE",
         ),
         sa.ForeignKeyConstraint(
             ["task_id"], ["task.id"], name=op.f("fk_boot_reservation_task_id_task"), ondelete="CASCADE"
