@@ -44,8 +44,10 @@ from rackhand.http import edge, errors, examples, idempotency
 from rackhand.http.protocol import RackhandHttpProtocol
 from rackhand.http.wire import json_response, strict_properties
 from rackhand.ipam import api as ipam_api
+from rackhand.ipam import dns_api
 from rackhand.ipam import free as ipam_free
 from rackhand.ipam import operations as ipam_operations
+from rackhand.ipam.dns_sync import PtrSweep
 from rackhand.metrics import MeasureRequests, Metrics
 from rackhand.power import api as power_api
 from rackhand.power import energy_api, pdu_api
@@ -151,6 +153,8 @@ async def open_services(
             loops.append(asyncio.create_task(services.poller.run(), name="power poller"))
             switch_sweep = SwitchSweep(tools, holder=engine.executor_id, location_id=location_id)
             loops.append(asyncio.create_task(switch_sweep.run(), name="switch sweep"))
+            ptr_sweep = PtrSweep(tools, holder=engine.executor_id)
+            loops.append(asyncio.create_task(ptr_sweep.run(), name="reverse name sweep"))
         yield services
     finally:
         services.stopping.set()
@@ -256,6 +260,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(os_api.vm_router)
     app.include_router(os_api.upload_router)
     app.include_router(ipam_api.router)
+    app.include_router(dns_api.router)
     app.include_router(switches_api.switch_router)
     app.include_router(traffic_api.router)
     app.include_router(switches_api.server_router)

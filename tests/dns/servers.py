@@ -22,6 +22,7 @@ TSIG_NAME = "rackhand.example.com"
 TSIG_SECRET = "c2VzYW1lLXNlc2FtZS1zZXNhbWUtc2VzYW1lLTEyMzQ="
 SCHEMA = Path("/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql")
 START_SECONDS = 30
+CACHED_SECONDS = 25
 
 
 @dataclass
@@ -47,8 +48,15 @@ class NameServer:
             "password": TSIG_SECRET,
         }
 
-    def ptr(self, name: str) -> list[str]:
-        """What it tells the world of *name*; its packet cache is younger than any other."""
+    def says(self, name: str, *targets: str) -> bool:
+        """Whether it tells the world of *name* that it is these, at once or within the time that PowerDNS caches."""
+        wanted, until = sorted(f"{target}." for target in targets), time.monotonic() + CACHED_SECONDS
+        while (found := self._ptr(name)) != wanted:
+            assert time.monotonic() < until, f"{name} is {found} and not {wanted}"
+            time.sleep(0.1)
+        return True
+
+    def _ptr(self, name: str) -> list[str]:
         answer = dns.query.tcp(dns.message.make_query(f"{name}.", "PTR"), "127.0.0.1", 10, self.port)
         assert answer.rcode() in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}, answer
         return sorted(str(rdata) for rrset in answer.answer for rdata in rrset)

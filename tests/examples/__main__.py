@@ -27,6 +27,11 @@ CALLS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("/dci/v3/server/1/ip", {"ip_pool": 1, "domain": "srv-1.example.com", "set_as_main_ipv4": True}),
     ("/dci/v3/server/1/suspend", {}),
     ("/auth/v4/token", {"description": "billing"}),
+    (
+        "/dci/v3/dns_server",
+        {"name": "ns1", "driver": "powerdns", "host": "192.0.2.53", "password": "a key for the examples"},
+    ),
+    ("/dci/v3/dns_zone", {"name": "100.51.198.in-addr.arpa", "dns_server": 1}),
 )
 # Objects of which the first is not number 1, or that are not named by a number.
 NAMED = {"token": "1", "name": "public", "space": "public", "user": "2"}

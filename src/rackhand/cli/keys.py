@@ -9,6 +9,7 @@ from rackhand.db import Database, utcnow
 from rackhand.deploy.certificates import KEY_PURPOSE
 from rackhand.deploy.model import SigningKey
 from rackhand.http.idempotency import PURPOSE, IdempotencyKey
+from rackhand.ipam.model import DnsServer
 from rackhand.power.model import Pdu
 from rackhand.servers.access import purpose_of
 from rackhand.servers.bmc import PASSWORD_PURPOSE
@@ -45,9 +46,10 @@ async def rotate(settings: Settings) -> None:
                 ring.open(access.password, purpose=PASSWORD_PURPOSE), purpose=PASSWORD_PURPOSE
             )
             resealed += 1
-        devices: list[Switch | Pdu] = [
+        devices: list[Switch | Pdu | DnsServer] = [
             *await session.scalars(select(Switch).where(Switch.credentials != "")),
             *await session.scalars(select(Pdu).where(Pdu.credentials != "")),
+            *await session.scalars(select(DnsServer).where(DnsServer.credentials != "")),
         ]
         for device in devices:
             purpose = purpose_of(device)

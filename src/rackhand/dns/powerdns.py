@@ -41,7 +41,7 @@ class PowerDns:
             base_url=f"{'https' if settings.tls else 'http'}://{self._address}/api/v1/servers/{settings.server}",
             headers={"x-api-key": endpoint.password},
             timeout=SECONDS,
-            verify=settings.verify_tls,
+            verify=settings.tls and settings.verify_tls,
             trust_env=False,
         )
 

@@ -19,7 +19,12 @@ from rackhand.http.transaction import Session, TransactionRoute
 from rackhand.http.wire import Body, IdAnswer, ListAnswer, ObjectId, TaskAck, json_response, list_response
 from rackhand.ipam import places, queries, service
 from rackhand.ipam.model import PUBLIC
-from rackhand.ipam.operations import DEFAULT_QUARANTINE_HOURS, request_allocation, request_release
+from rackhand.ipam.operations import (
+    DEFAULT_QUARANTINE_HOURS,
+    request_allocation,
+    request_edit,
+    request_release,
+)
 from rackhand.ipam.schemas import (
     AllocateBody,
     EditAddress,
@@ -141,11 +146,12 @@ async def remove_or_edit_address(
         return await _remove(session, engine, id, ip_id, asked.quarantine_hours, viewer=viewer, actor=actor)
     server = await service.held_server(session, id, visible_to=viewer)
     address = await queries.address_by_id(session, ip_id, visible_to=viewer, server_id=server.id)
-    if asked.domain is not None:
-        await service.edit_address(session, address, {"domain": asked.domain}, actor=actor)
     if asked.set_as_main_ipv4:
         await service.set_main(session, address, actor=actor)
-    return IdAnswer(id=address.id)
+    task_id = None
+    if asked.domain is not None:
+        task_id = await request_edit(session, engine, address, {"domain": asked.domain}, actor=actor)
+    return IdAnswer(id=address.id) if task_id is None else TaskAck(id=address.id, task=task_id)
 
 
 @server_router.delete("/server/{id}/ip/{ip_id}")
@@ -232,15 +238,20 @@ async def get_address(id: ObjectId, session: Session, viewer: CurrentUser) -> Re
 
 @address_router.post("/ip/{id}")
 async def edit_address(
-    id: ObjectId, session: Session, viewer: CurrentUser, actor: CurrentActor, body: EditAddress
-) -> IdAnswer:
+    id: ObjectId,
+    session: Session,
+    viewer: CurrentUser,
+    actor: CurrentActor,
+    engine: CurrentEngine,
+    body: EditAddress,
+) -> TaskAck | IdAnswer:
     """Change the domain of an address; administrators may change its note as well."""
     address = await queries.address_by_id(session, id, visible_to=viewer)
     values = _values(body)
     if "note" in values and not viewer.is_admin:
         raise Forbidden("You may change the domain of your addresses.")
-    await service.edit_address(session, address, values, actor=actor)
-    return IdAnswer(id=id)
+    task_id = await request_edit(session, engine, address, values, actor=actor)
+    return IdAnswer(id=id) if task_id is None else TaskAck(id=id, task=task_id)
 
 
 @address_router.delete("/ip/{id}")
@@ -252,12 +263,17 @@ async def free_address(id: ObjectId, session: Session, _admin: Admin, actor: Cur
 
 @address_router.post("/ip/{id}/ptr")
 async def set_ptr(
-    id: ObjectId, session: Session, viewer: CurrentUser, actor: CurrentActor, body: PtrBody
-) -> IdAnswer:
-    """Set the reverse name of an address."""
+    id: ObjectId,
+    session: Session,
+    viewer: CurrentUser,
+    actor: CurrentActor,
+    engine: CurrentEngine,
+    body: PtrBody,
+) -> TaskAck | IdAnswer:
+    """Set the reverse name of an address; there is a `task` where a name server is told at once."""
     address = await queries.address_by_id(session, id, visible_to=viewer)
-    await service.edit_address(session, address, {"ptr": body.domain}, actor=actor)
-    return IdAnswer(id=id)
+    task_id = await request_edit(session, engine, address, {"ptr": body.domain}, actor=actor)
+    return IdAnswer(id=id) if task_id is None else TaskAck(id=id, task=task_id)
 
 
 # --- networks

@@ -7,12 +7,12 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rackhand.db import Base, utcnow
+from rackhand.db import utcnow
 from rackhand.errors import Conflict, Invalid, NotFound
 from rackhand.events.service import Actor, Subject, record
-from rackhand.ipam import allocation, free, queries
+from rackhand.ipam import allocation, dns, free, queries, spaces
 from rackhand.ipam.allocation import IPV4, IPV6, IPAddress, Span
-from rackhand.ipam.model import PUBLIC, Address, FreeSpan, Network, Pool, Range, Userspace
+from rackhand.ipam.model import Address, FreeSpan, Network, Pool, Range, Userspace
 from rackhand.servers.model import Location, Rack
 
 
@@ -36,7 +36,7 @@ async def add_network(
     except ValueError as error:
         raise Invalid(f"name: {error}.") from error
     span = allocation.span_of(value)
-    space = await _locked_userspace(session, userspace_id)
+    space = await spaces.locked_userspace(session, userspace_id)
     await _check_place(session, location_id, None)
     parent = await queries.innermost_network(session, space.id, span)
     if parent is not None:
@@ -59,7 +59,7 @@ async def add_network(
         location_id=location_id,
         created_at=utcnow(),
     )
-    if not await is_inserted(session, network):
+    if not await spaces.is_inserted(session, network):
         raise Conflict(f"Network {value} is there already, in user space {space.id}.")
     inside = (Network.first >= span.first_key, Network.last <= span.last_key, Network.id != network.id)
     same_parent = Network.parent_id.is_(None) if parent is None else Network.parent_id == parent.id
@@ -152,7 +152,7 @@ async def edit_network(
 async def delete_network(session: AsyncSession, network_id: int, *, actor: Actor) -> None:
     """Delete a network without addresses of servers; what was nested in it moves to the network around it."""
     userspace_id = (await queries.network_by_id(session, network_id)).userspace_id
-    await _locked_userspace(session, userspace_id)
+    await spaces.locked_userspace(session, userspace_id)
     # Only now does nobody else nest networks: the parent read before may be another one.
     parent_id = await session.scalar(select(Network.parent_id).where(Network.id == network_id))
     parent = await free.locked_network(session, parent_id) if parent_id is not None else None
@@ -168,6 +168,8 @@ async def delete_network(session: AsyncSession, network_id: int, *, actor: Actor
             f"Network {network.cidr} is in use: {used.name} is an address of server {used.server_id}."
         )
     await session.execute(update(Network).where(Network.parent_id == network_id).values(parent_id=parent_id))
+    if parent is None:
+        await dns.want_none(session, network.userspace_id, network.span)
     rest = update(Address).where(Address.network_id == network_id).values(network_id=parent_id)
     await session.execute(rest if parent else delete(Address).where(Address.network_id == network_id))
     await session.execute(delete(FreeSpan).where(FreeSpan.network_id == network_id))
@@ -191,7 +193,7 @@ async def add_pool(
     actor: Actor,
 ) -> Pool:
     """Add a pool without ranges."""
-    space = await userspace_or_public(session, userspace_id)
+    space = await spaces.userspace_or_public(session, userspace_id)
     await _check_place(session, location_id, rack_id)
     pool = Pool(
         userspace_id=space.id,
@@ -202,7 +204,7 @@ async def add_pool(
         rack_id=rack_id,
         created_at=utcnow(),
     )
-    if not await is_inserted(session, pool):
+    if not await spaces.is_inserted(session, pool):
         raise Conflict(f"There is a pool {name} already.")
     record(
         session,
@@ -301,21 +303,11 @@ async def _check_place(session: AsyncSession, location_id: int | None, rack_id: 
         raise NotFound(f"There is no rack {rack_id}.")
 
 
-async def public_userspace(session: AsyncSession) -> Userspace:
-    """The user space that holds what names no other; made when it is first needed."""
-    query = select(Userspace).where(Userspace.name == PUBLIC)
-    found = (await session.scalars(query)).one_or_none()
-    if found is None:
-        space = Userspace(name=PUBLIC, note="", created_at=utcnow())
-        found = space if await is_inserted(session, space) else (await session.scalars(query)).one()
-    return found
-
-
 async def add_userspace(session: AsyncSession, *, name: str, note: str, actor: Actor) -> Userspace:
     """Add a user space."""
-    await public_userspace(session)  # the first number is the public one's
+    await spaces.public_userspace(session)  # the first number is the public one's
     space = Userspace(name=name, note=note, created_at=utcnow())
-    if not await is_inserted(session, space):
+    if not await spaces.is_inserted(session, space):
         raise Conflict(f"There is a user space {name} already.")
     record(session, "userspace.created", f"User space {name} was added.", subject=Subject("userspace", space.id, name),
            actor=actor)  # fmt: skip
@@ -333,30 +325,3 @@ async def delete_userspace(session: AsyncSession, space: Userspace, *, actor: Ac
         raise Conflict(f"User space {name} is not empty. Delete its networks and pools first.") from error
     record(session, "userspace.deleted", f"User space {name} was deleted.",
            subject=Subject("userspace", space_id, name), actor=actor)  # fmt: skip
-
-
-async def userspace_or_public(session: AsyncSession, userspace_id: int | None) -> Userspace:
-    """A user space by its number; the public one without."""
-    if userspace_id is None:
-        return await public_userspace(session)
-    return await queries.userspace_by_id(session, userspace_id)
-
-
-async def _locked_userspace(session: AsyncSession, userspace_id: int | None) -> Userspace:
-    """A user space in which nobody else changes networks meanwhile; allocations go on."""
-    space = await userspace_or_public(session, userspace_id)
-    await session.execute(
-        select(Userspace.id).where(Userspace.id == space.id).with_for_update(key_share=True)
-    )
-    return space
-
-
-async def is_inserted(session: AsyncSession, row: Base) -> bool:
-    """Insert a row; False when a constraint forbids it, and the transaction goes on."""
-    try:
-        async with session.begin_nested():
-            session.add(row)
-            await session.flush()
-    except IntegrityError:
-        return False
-    return True

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, StringConstraints
 from sqlalchemy import Row
 
+from rackhand.dns import names
 from rackhand.http.wire import Body, BodyId, wire_time
 from rackhand.ipam.model import Network, Pool, Range, Userspace
 from rackhand.ipam.queries import FAMILY_WORDS, Counters
@@ -27,7 +28,8 @@ def _none_for_zero(value: object) -> object:
     return None if isinstance(value, int | str) and value in {0, "", "0"} else value
 
 
-def _none_for_empty(value: object) -> object:
+def none_for_empty(value: object) -> object:
+    """An empty text is how callers leave out a value."""
     return None if isinstance(value, str) and not value.strip() else value
 
 
@@ -61,7 +63,7 @@ class AllocateBody(Body):
 
     domain: Domain | None = Field(None, examples=["srv-12.example.com"])
     family: Annotated[int | None, BeforeValidator(_family)] = Field(None, examples=["ipv4"])
-    ip_name: Annotated[AddressText | None, BeforeValidator(_none_for_empty)] = Field(
+    ip_name: Annotated[AddressText | None, BeforeValidator(none_for_empty)] = Field(
         None, examples=["192.0.2.10"]
     )
     ip_net: OptionalId = Field(None, examples=[1])
@@ -87,10 +89,14 @@ class EditAddress(Body):
     note: Note | None = None
 
 
-class PtrBody(Body):
-    """The reverse name of an address; empty takes it away."""
+def _host_name(text: str) -> str:
+    return names.host_name(text) if text else ""
 
-    domain: Domain = Field(
+
+class PtrBody(Body):
+    """The reverse name of an address; when it is empty, the domain is its reverse name."""
+
+    domain: Annotated[Domain, AfterValidator(_host_name)] = Field(
         examples=["srv-12.example.com"], validation_alias=AliasChoices("domain", "ptr", "name")
     )
 
@@ -112,7 +118,7 @@ class NetworkBody(Body):
     name: AddressText = Field(
         examples=["192.0.2.0/24"], validation_alias=AliasChoices("name", "cidr", "network")
     )
-    gateway: Annotated[AddressText | None, BeforeValidator(_none_for_empty)] = Field(
+    gateway: Annotated[AddressText | None, BeforeValidator(none_for_empty)] = Field(
         None, examples=["192.0.2.1"]
     )
     vlan: Vlan = Field("", examples=["100"])

@@ -16,7 +16,7 @@ from sqlalchemy.orm import load_only
 from rackhand.db import UtcDateTime, table_of, utcnow
 from rackhand.errors import Conflict, Forbidden, Invalid, NotFound
 from rackhand.events.service import SYSTEM, Actor, Subject, event_values, record
-from rackhand.ipam import allocation, free, places, queries
+from rackhand.ipam import allocation, dns, free, queries, spaces
 from rackhand.ipam.allocation import IPV4, IPV6, Span
 from rackhand.ipam.free import FreeRow
 from rackhand.ipam.model import Address, AddressStatus, Network, Pool, Range
@@ -55,6 +55,7 @@ class Allocated:
     userspace_id: int
     network_id: int
     key: bytes
+    prefix_length: int
     domain: str
     is_main: bool
 
@@ -67,6 +68,7 @@ class Released:
     name: str
     userspace_id: int
     key: bytes
+    had_name: bool
     next_main: Address | None
 
 
@@ -131,6 +133,15 @@ async def held_server(session: AsyncSession, server_id: int, *, visible_to: User
     # then the last task is one that this statement could not see yet.
     if active_id is not None or last_id != server.last_task_id:
         await refuse_busy(session, KIND, server)
+    return server
+
+
+async def lock_owner(session: AsyncSession, address: Address) -> Server | None:
+    """Lock what keeps others from changing an address meanwhile: its server, which is returned, else its network."""
+    if address.server_id is None:
+        await free.locked_network(session, address.network_id)
+        return None
+    server: Server = (await session.execute(_HELD, {"server_id": address.server_id})).scalar_one()
     return server
 
 
@@ -231,10 +242,10 @@ async def _insert(
     make_main: bool,
 ) -> Allocated:
     block = choice.block
-    bits = allocation.BITS[block.version]
+    prefix_length = allocation.BITS[block.version] - (block.size.bit_length() - 1)
     is_single_ipv4 = block.version == IPV4 and block.size == 1
     if make_main:
-        refuse_as_main(str(block), block.version, bits - (block.size.bit_length() - 1))
+        refuse_as_main(str(block), block.version, prefix_length)
         await session.execute(_NO_MAIN, {"of_server": server.id})
     domain = wanted.domain or server.domain
     values: dict[str, object] = {
@@ -245,7 +256,7 @@ async def _insert(
         "name": str(block),
         "key": block.first_key,
         "version": block.version,
-        "prefix_length": bits - (block.size.bit_length() - 1),
+        "prefix_length": prefix_length,
         "domain": domain,
         "ptr": "",
         "note": "",
@@ -259,8 +270,20 @@ async def _insert(
     if row is None:
         raise _IndexIsWrong(network.id)
     return Allocated(
-        row.id, str(block), network.userspace_id, network.id, block.first_key, domain, row.is_main
+        id=row.id,
+        name=str(block),
+        userspace_id=network.userspace_id,
+        network_id=network.id,
+        key=block.first_key,
+        prefix_length=prefix_length,
+        domain=domain,
+        is_main=row.is_main,
     )
+
+
+def is_single(address: Address | Allocated) -> bool:
+    """Whether it is one address and no prefix."""
+    return address.prefix_length == allocation.BITS[address.key[0]]
 
 
 def told_of_allocation(address: Allocated, server: Server, actor: Actor) -> list[dict[str, object]]:
@@ -341,7 +364,7 @@ async def _choose_exactly(
     elif pool is not None:
         userspace_id = pool.userspace_id
     else:
-        userspace_id = wanted.userspace_id or (await places.public_userspace(session)).id
+        userspace_id = wanted.userspace_id or (await spaces.public_userspace(session)).id
     network = await queries.innermost_network(session, userspace_id, block)
     if network is None:
         raise NotFound(f"No network of user space {userspace_id} holds {block}.")
@@ -510,11 +533,12 @@ _REST = (
 _GONE = delete(_ADDRESS).where(*_OF_SERVER, _IN_NETWORK).returning(_ADDRESS.c.id).execution_options(**BRIEF)
 _HAS = (
     select(
-        _ADDRESS.c.network_id, _ADDRESS.c.name, _ADDRESS.c.key, _ADDRESS.c.prefix_length, _ADDRESS.c.is_main
+        _ADDRESS.c.network_id, _ADDRESS.c.name, _ADDRESS.c.key, _ADDRESS.c.prefix_length, _ADDRESS.c.is_main,
+        _ADDRESS.c.domain, _ADDRESS.c.ptr,
     )
     .where(*_OF_SERVER)
     .execution_options(**BRIEF)
-)
+)  # fmt: skip
 
 
 async def release(
@@ -536,7 +560,8 @@ async def release(
     if not quarantine > timedelta(0):
         await free.give_back(session, network, allocation.block_at(found.key, found.prefix_length))
     next_main = await _elect_main(session, server) if found.is_main else None
-    return Released(address_id, found.name, network.userspace_id, found.key, next_main)
+    had_name = bool(found.domain or found.ptr)
+    return Released(address_id, found.name, network.userspace_id, found.key, had_name, next_main)
 
 
 def told_of_release(address: Released, server: Server, actor: Actor) -> list[dict[str, object]]:
@@ -588,7 +613,7 @@ def refuse_as_main(name: str, version: int, prefix_length: int) -> None:
 async def edit_address(
     session: AsyncSession, address: Address, values: Mapping[str, Any], *, actor: Actor
 ) -> None:
-    """Change domain, reverse name or note of an address."""
+    """Change domain, reverse name or note of an address; `dns.want_for` is for the caller to follow."""
     changes = {name: value for name, value in values.items() if getattr(address, name) != value}
     if not changes:
         return
@@ -634,7 +659,7 @@ async def keep_back(
     """Have nobody get an address, or a prefix."""
     wanted = Wanted(name=name)
     block = _block_of(wanted)
-    space = await places.userspace_or_public(session, userspace_id)
+    space = await spaces.userspace_or_public(session, userspace_id)
     network = await queries.innermost_network(session, space.id, block)
     if network is None:
         raise NotFound(f"No network of user space {space.id} holds {block}.")
@@ -654,8 +679,10 @@ async def keep_back(
         status_info={},
         created_at=utcnow(),
     )
-    if not await places.is_inserted(session, address):
+    if not await spaces.is_inserted(session, address):
         raise Conflict(f"{block} is not free.")
+    if domain:
+        await dns.want_for(session, address)
     record(session, "ip.kept_back", f"Address {address.name} is handed out to nobody.",
            subject=subject_of(address, None), actor=actor)  # fmt: skip
     return address
@@ -678,6 +705,8 @@ async def free_address(session: AsyncSession, address_id: int, *, actor: Actor) 
         subject=subject_of(address, None),
         actor=actor,
     )
+    if address.domain or address.ptr:
+        await dns.want(session, userspace_id=address.userspace_id, key=address.key, target="")
     await free.make_free(session, address)
 
 

@@ -108,24 +108,24 @@ def upgrade() -> None:
         sqlite_where=sa.text("state != 'published'"),
         postgresql_where=sa.text("state != 'published'"),
     )
-    with op.batch_alter_table("ip_address", schema=None) as batch_op:
-        batch_op.drop_index("ix_ip_address_moving")
-        batch_op.drop_index(batch_op.f("ix_ip_address_server_id"))
-        batch_op.drop_column("task_id")
+    op.drop_index("ix_ip_address_moving", "ip_address")
+    op.drop_index(op.f("ix_ip_address_server_id"), "ip_address")
+    # Said plainly: a table that Alembic copies for SQLite would give numbers twice.
+    op.execute("ALTER TABLE ip_address DROP COLUMN task_id")
     op.create_index(op.f("ix_ip_address_server_id_ip_address_key"), "ip_address", ["server_id", "key"])
 
 
 def downgrade() -> None:
     """Take it back."""
     op.drop_index(op.f("ix_ip_address_server_id_ip_address_key"), "ip_address")
-    with op.batch_alter_table("ip_address", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("task_id", Id, nullable=True))
-        batch_op.create_index(batch_op.f("ix_ip_address_server_id"), ["server_id"])
-        batch_op.create_index(
-            "ix_ip_address_moving",
-            ["task_id"],
-            sqlite_where=sa.text("task_id IS NOT NULL"),
-            postgresql_where=sa.text("task_id IS NOT NULL"),
-        )
+    op.add_column("ip_address", sa.Column("task_id", Id, nullable=True))
+    op.create_index(op.f("ix_ip_address_server_id"), "ip_address", ["server_id"])
+    op.create_index(
+        "ix_ip_address_moving",
+        "ip_address",
+        ["task_id"],
+        sqlite_where=sa.text("task_id IS NOT NULL"),
+        postgresql_where=sa.text("task_id IS NOT NULL"),
+    )
     for table in ("ptr_record", "dns_zone", "dns_server"):
         op.drop_table(table)
