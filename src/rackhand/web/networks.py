@@ -346,8 +346,8 @@ async def edit_address(page: Page, id: int) -> Response:
         given["note"] = page.typed.get("note", "")
     body = schemas.EditAddress.model_validate(given)
     reverse = schemas.PtrBody.model_validate({"domain": page.typed.get("ptr", "").strip()})
-    await api.edit_address(id=id, **common, body=body)
-    await api.set_ptr(id=id, **common, body=reverse)
+    await api.edit_address(id=id, **common, engine=page.services.engine, body=body)
+    await api.set_ptr(id=id, **common, engine=page.services.engine, body=reverse)
     return page.go(f"/addresses/{id}", "saved")
 
 
