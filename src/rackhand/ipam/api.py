@@ -4,20 +4,23 @@ In the product this API comes from the manager of addresses is a service of its 
 through others (`vm/v3`, `dci/v3`): its routes are declared once and served under each (api-facts 6.1).
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi import Path as PathParameter
+from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from rackhand.db import Database
 from rackhand.errors import Forbidden, Invalid, NotFound
 from rackhand.events.queries import last_notify
 from rackhand.events.service import Actor
+from rackhand.http.dry_run import dry_run_route
 from rackhand.http.lists import ListParams, list_params
-from rackhand.http.transaction import Session, TransactionRoute
+from rackhand.http.transaction import Session
 from rackhand.http.wire import Body, IdAnswer, ListAnswer, ObjectId, TaskAck, json_response, list_response
-from rackhand.ipam import places, queries, service
+from rackhand.ipam import dns, exchange, places, queries, service
 from rackhand.ipam.model import PUBLIC
 from rackhand.ipam.operations import (
     DEFAULT_QUARANTINE_HOURS,
@@ -30,6 +33,7 @@ from rackhand.ipam.schemas import (
     EditAddress,
     EditNetwork,
     EditPool,
+    ImportBody,
     KeepBackBody,
     NetworkBody,
     PoolBody,
@@ -52,9 +56,10 @@ from rackhand.tasks.engine import Engine
 from rackhand.users.auth import Admin, CurrentActor, CurrentUser
 from rackhand.users.model import User
 
-server_router = APIRouter(prefix="/dci/v3", tags=["addresses"], route_class=TransactionRoute)
-address_router = APIRouter(tags=["addresses"], route_class=TransactionRoute)
-network_router = APIRouter(tags=["networks"], route_class=TransactionRoute)
+_Route = dry_run_route(dns.describe)
+server_router = APIRouter(prefix="/dci/v3", tags=["addresses"], route_class=_Route)
+address_router = APIRouter(tags=["addresses"], route_class=_Route)
+network_router = APIRouter(tags=["networks"], route_class=_Route)
 
 Params = Annotated[ListParams, Depends(list_params)]
 SpaceName = Annotated[
@@ -459,6 +464,49 @@ async def delete_userspace(id: ObjectId, session: Session, _admin: Admin, actor:
     """Delete an empty user space."""
     await places.delete_userspace(session, await queries.userspace_by_id(session, id), actor=actor)
     return IdAnswer(id=id)
+
+
+# --- import and export
+
+
+@network_router.post("/import", response_model=ListAnswer)
+async def import_lines(session: Session, admin: Admin, actor: CurrentActor, body: ImportBody) -> Response:
+    """Add networks, pools, ranges and addresses; the answer has a row per line. With `dry_run` nothing is kept."""
+    if (body.lines is None) == (body.csv is None):
+        raise Invalid("Give `csv` or `lines`.")
+    given = exchange.read_csv(body.csv) if body.csv is not None else body.lines or []
+    async with session.begin_nested() as savepoint:
+        report = await exchange.read_lines(session, given, viewer=admin, actor=actor)
+        if body.dry_run:
+            await savepoint.rollback()
+    return list_response(report, len(report), await last_notify(session))
+
+
+@network_router.get("/export", response_class=StreamingResponse)
+async def export_lines(
+    request: Request,
+    _admin: Admin,
+    format: Annotated[Literal["csv", "json"], Query(description="`csv` or `json`")] = "csv",
+    kind: Annotated[
+        str, Query(description="Some of network, pool, range and address, separated by commas")
+    ] = ",".join(exchange.KINDS),
+) -> StreamingResponse:
+    """Write networks, pools, ranges and addresses as `import` takes them: CSV, or JSON with `lines`."""
+    kinds = [each.strip() for each in kind.split(",") if each.strip()]
+    if unknown := [each for each in kinds if each not in exchange.KINDS]:
+        raise Invalid(f"kind: expected some of {', '.join(exchange.KINDS)}, got {unknown[0][:40]!r}.")
+    db: Database = request.app.state.services.db
+
+    async def send() -> AsyncIterator[bytes]:
+        async with db.read() as session:  # that of the request is over when this is sent
+            found = exchange.lines(session, kinds)
+            async for piece in exchange.as_csv(found) if format == "csv" else exchange.as_json(found):
+                yield piece
+
+    if format == "json":
+        return StreamingResponse(send(), media_type="application/json")
+    headers = {"content-disposition": 'attachment; filename="addresses.csv"'}
+    return StreamingResponse(send(), headers=headers, media_type="text/csv; charset=utf-8")
 
 
 def _space_id(space: str) -> int | None:

@@ -158,13 +158,15 @@ async def change_of(session: AsyncSession, record_id: int) -> tuple[DnsServer, P
     return server, PtrChange(zone.name, name, wish.target or None, zone.ttl)
 
 
-async def commands_for(session: AsyncSession, record_ids: Sequence[int]) -> list[dict[str, object]]:
-    """What name servers will be sent, unless they say so already: for a dry run."""
-    found = [each for record_id in record_ids if (each := await change_of(session, record_id))]
-    return [
+async def describe(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, object]:
+    """What name servers will be sent because *rows* were written, unless they say so already: for a dry run."""
+    ids = [row["row"]["id"] for row in rows if row["table"] == "ptr_record" and row["change"] != "delete"]
+    found = [each for record_id in ids if (each := await change_of(session, record_id))]
+    commands = [
         {"dns_server": server.id, "name": server.name, "commands": COMMANDS[server.driver](change)}
         for server, change in found
     ]
+    return {"commands": commands}
 
 
 # --- name servers

@@ -9,8 +9,9 @@ from rackhand.dns.drivers import DNS_DRIVERS
 from rackhand.errors import Invalid
 from rackhand.events.queries import last_notify
 from rackhand.hardware.drivers import setting_fields
+from rackhand.http.dry_run import dry_run_route
 from rackhand.http.lists import ListParams, list_params
-from rackhand.http.transaction import Session, TransactionRoute
+from rackhand.http.transaction import Session
 from rackhand.http.wire import IdAnswer, ListAnswer, ObjectId, json_response, list_response
 from rackhand.ipam import dns, dns_queries
 from rackhand.ipam.dns_schemas import (
@@ -28,7 +29,7 @@ from rackhand.servers.access import AccessGiven
 from rackhand.users.auth import Admin, CurrentActor
 from rackhand.vault import Vault
 
-router = APIRouter(prefix="/dci/v3", tags=["reverse DNS"], route_class=TransactionRoute)
+router = APIRouter(prefix="/dci/v3", tags=["reverse DNS"], route_class=dry_run_route(dns.describe))
 
 Params = Annotated[ListParams, Depends(list_params)]
 

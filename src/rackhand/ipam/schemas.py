@@ -3,12 +3,21 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 from sqlalchemy import Row
 
 from rackhand.dns import names
 from rackhand.http.wire import Body, BodyId, wire_time
-from rackhand.ipam.model import Network, Pool, Range, Userspace
+from rackhand.ipam.model import PUBLIC, Network, Pool, Range, Userspace
 from rackhand.ipam.queries import FAMILY_WORDS, Counters
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+$")]
@@ -170,6 +179,85 @@ class UserspaceBody(Body):
 
     name: Name = Field(examples=["private"])
     note: Note = ""
+
+
+# --- lines of an import
+
+
+def _flag_of_text(value: object) -> object:
+    """CSV has no booleans."""
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+Flag = Annotated[bool, BeforeValidator(_flag_of_text)]
+
+
+class _Line(BaseModel):
+    """A line; columns of other kinds may be there, and must be empty. Names stand for numbers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    userspace: Name = PUBLIC
+    name: AddressText
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty(cls, data: Any) -> Any:
+        """Leave out what is empty: a table has every column in every line."""
+        return (
+            {key: value for key, value in data.items() if value not in {None, ""}}
+            if isinstance(data, dict)
+            else data
+        )
+
+
+class NetworkLine(_Line):
+    """A network."""
+
+    gateway: AddressText | None = None
+    vlan: Vlan = ""
+    note: Note = ""
+    location: Name | None = None
+
+
+class PoolLine(_Line):
+    """A pool without ranges."""
+
+    name: Name
+    note: Note = ""
+    is_public: Flag = False
+    location: Name | None = None
+    rack: Name | None = None
+
+
+class RangeLine(_Line):
+    """A range of a pool."""
+
+    pool: Name
+
+
+class AddressLine(_Line):
+    """An address or a prefix: of a server, else one that nobody is to get."""
+
+    server: Name | None = None
+    pool: Name | None = None
+    status: Text = ""
+    domain: Domain = ""
+    ptr: Domain = ""
+    note: Note = ""
+    is_main: Flag = False
+
+
+class ImportBody(Body):
+    """Lines as CSV with a header, or as objects. With `dry_run` nothing is kept."""
+
+    model_config = ConfigDict(extra="ignore", str_max_length=None)
+
+    csv: str | None = Field(None, examples=["kind,name,gateway\nnetwork,192.0.2.0/24,192.0.2.1\n"])
+    lines: list[dict[str, Any]] | None = Field(
+        None, examples=[[{"kind": "network", "name": "192.0.2.0/24", "gateway": "192.0.2.1"}]]
+    )
+    dry_run: bool = False
 
 
 class QuotaBody(Body):

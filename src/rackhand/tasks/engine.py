@@ -191,7 +191,7 @@ class Engine:
         last = update(table).where(table.c.id == subject.id).values(last_task_id=task_id)
         await session.execute(last.execution_options(**BRIEF))
         set_committed_value(subject, "last_task_id", task_id)
-        log.info("task finished", task=task_id, name=operation.name, status="succeeded", subject=subject.id)
+        after_commit(session, partial(_tell, task_id, operation.name, subject.id))
         return task_id
 
     async def signal(self, session: AsyncSession, task: Task, name: str, data: object) -> None:
@@ -509,6 +509,10 @@ class Engine:
             await session.execute(
                 update(TaskStep).where(TaskStep.id == step_id).values(progress=percent, message=message)
             )
+
+
+async def _tell(task_id: int, name: str, subject_id: int) -> None:
+    log.info("task finished", task=task_id, name=name, status=TaskStatus.SUCCEEDED.value, subject=subject_id)
 
 
 def _values(
