@@ -1,0 +1,3 @@
+"""The version of this client: that of the product it is released with."""
+
+__version__ = "0.1.0"
