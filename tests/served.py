@@ -1,10 +1,12 @@
 """The product with its sample data behind a real port, in a thread: what programs of others talk to."""
 
 import asyncio
+import logging
 import threading
 from pathlib import Path
 from typing import Self
 
+import structlog
 import uvicorn
 
 from rackhand.app import Services, create_app, open_services, serve_boot
@@ -39,6 +41,8 @@ class ServedProduct:
         self._thread = threading.Thread(target=self._run, name="product", daemon=True)
 
     def __enter__(self) -> Self:
+        # What it logs is not what a program prints that runs beside it.
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
         self._thread.start()
         if not self._started.wait(START_SECONDS):
             raise TimeoutError("The product did not start.")
@@ -51,6 +55,7 @@ class ServedProduct:
             self._server.should_exit = True
         self._thread.join(START_SECONDS)
         self.control.close()
+        structlog.reset_defaults()
 
     def _run(self) -> None:
         try:

@@ -14,9 +14,15 @@ import typer
 
 import rackhand
 from rackhand import logs
+from rackhand.cli.access import login, logout
 from rackhand.cli.certificate import certificate_app
+from rackhand.cli.events import events
 from rackhand.cli.image import image_app
+from rackhand.cli.ip import ip_app
 from rackhand.cli.rack import CONTROL_PORT, rack_app
+from rackhand.cli.server import server_app
+from rackhand.cli.task import task_app
+from rackhand.cli.template import template_app
 from rackhand.settings import Settings, load
 
 app = typer.Typer(
@@ -31,6 +37,14 @@ app.add_typer(db_app, name="db")
 app.add_typer(rack_app, name="rack")
 app.add_typer(image_app, name="image")
 app.add_typer(certificate_app, name="certificate")
+# What calls a product that runs somewhere, through its API.
+app.command()(login)
+app.command()(logout)
+app.add_typer(server_app, name="server")
+app.add_typer(task_app, name="task")
+app.add_typer(ip_app, name="ip")
+app.add_typer(template_app, name="template")
+app.command()(events)
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="TOML file with settings.", envvar="RACKHAND_CONFIG")

@@ -32,6 +32,8 @@ class Event:
     message: str
     subject: Subject
     actor: Actor
+    address: str | None = None
+    request_id: str | None = None
     task: int | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
 

@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -72,7 +71,11 @@ class Caller:
     retries: Retries = field(default_factory=Retries)
 
     def __post_init__(self) -> None:
-        if urlsplit(self.url).scheme not in {"http", "https"} or not urlsplit(self.url).netloc:
+        try:
+            url = httpx.URL(self.url)
+        except httpx.InvalidURL as error:
+            raise ValueError(f"{self.url!r} is no URL: {error}.") from error
+        if url.scheme not in {"http", "https"} or not url.host:
             raise ValueError(f"Expected a URL such as https://rackhand.example.com, got {self.url!r}.")
         if (self.email is None) != (self.password is None):
             raise ValueError("Give email and password, or neither.")
