@@ -198,6 +198,27 @@ def test_following_events_until_interrupted(rackhand: Run) -> None:
     assert (program.returncode, complaints) == (0, "")
 
 
+def test_interrupted_waiting_leaves_the_task_running(rackhand: Run, product: ServedProduct) -> None:
+    rackhand("server", "power", "reset", "node-002", "--yes", "--wait")
+    product.control.fault_on("node-002", "ignore_power")
+    try:
+        program = subprocess.Popen(
+            [sys.executable, "-m", "rackhand", "server", "power", "off", "node-002", "--yes", "--wait"],
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert program.stderr is not None
+        number = program.stderr.readline().split()[1]
+        program.send_signal(signal.SIGINT)
+        _, words = program.communicate(timeout=20)
+        assert program.returncode == 130
+        assert words.endswith(f"Task {number} goes on: rackhand task wait {number}\n")
+        assert document(rackhand, "task", "show", number)["finished_at"] is None
+        rackhand("task", "cancel", number, "--yes")
+        rackhand("task", "wait", number, code=6)
+    finally:
+        product.control.fault_off("node-002", "ignore_power")
+
+
 def test_bar_on_a_terminal_and_a_question_answered_with_no(rackhand: Run) -> None:
     shown, code = on_terminal("server", "power", "reset", "node-006", "--wait", answer="y")
     assert code == 0

@@ -79,9 +79,19 @@ def test_url_and_token_of_the_environment_are_a_profile(
     stranger("server", "list")
 
 
+def test_signing_in_again_needs_no_url(rackhand: Run, product: ServedProduct) -> None:
+    assert (
+        product.url in rackhand("login", "--email", ADMIN, "--password-stdin", stdin=f"{PASSWORD}\n").output
+    )
+    rackhand("logout")
+    assert "Say where" in rackhand("login", "--email", ADMIN, "--password-stdin", code=2).stderr
+
+
 def test_wrong_password(product: ServedProduct, stranger: Run, home: Path) -> None:
     words = ("login", product.url, "--email", "nobody@example.com", "--password-stdin")
-    stranger(*words, stdin="wrong\n", code=3)
+    seen = stranger(*words, stdin="wrong\n", code=3)
+    assert seen.stderr.count("\n") == 1
+    assert "rackhand login" not in seen.stderr
     assert not home.exists()
 
 

@@ -221,6 +221,22 @@ def test_lost_stream_goes_on_where_it_was(client: Client, fickle: Fickle) -> Non
     assert asked[:4] == ["3", "6", "6", "7"]
 
 
+def test_waiting_outlasts_a_restart_of_the_server(client: Client, fickle: Fickle) -> None:
+    task = {
+        "id": 7,
+        "name": "power_on",
+        "status": "running",
+        "state": "running",
+        "subject": {"kind": "server"},
+    }
+    over = {**task, "status": "complete", "state": "succeeded", "finished_at": "2026-01-31 12:00:00"}
+    fickle.answers = [(200, task, ""), *[DROP] * 5, (200, over, "")]
+    assert client.wait(7, timeout=20).succeeded
+    fickle.answers = [DROP]
+    with pytest.raises(NotReachable):
+        client.wait(7, timeout=20)
+
+
 def test_nobody_listens() -> None:
     with Client("http://127.0.0.1:1", token="AB", retries=QUICK) as client, pytest.raises(NotReachable):
         client.run(servers.get(7))

@@ -1,8 +1,9 @@
 """`rackhand login` and `rackhand logout`."""
 
-import os
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
@@ -18,7 +19,12 @@ HERE = {"localhost", "127.0.0.1", "::1"}
 
 
 def login(
-    url: Annotated[str, typer.Argument(help="Such as https://rackhand.example.com", envvar="RACKHAND_URL")],
+    url: Annotated[
+        str,
+        typer.Argument(
+            help="Such as https://rackhand.example.com; else that of last time.", envvar="RACKHAND_URL"
+        ),
+    ] = "",
     email: Annotated[str, typer.Option(help="Whose account.", envvar="RACKHAND_EMAIL")] = "",
     password_stdin: Annotated[
         bool,
@@ -40,40 +46,51 @@ def login(
     profile: ProfileName = profiles.DEFAULT,
 ) -> None:
     """Sign in, and keep the token for the other verbs."""
-    if urlsplit(url).scheme == "http" and urlsplit(url).hostname not in HERE:
-        print("Warning: without https everybody on the way can read the password.", file=sys.stderr)
-    ca_file = os.path.abspath(ca_file) if ca_file else ""  # noqa: PTH100  # nothing is asked of the file yet
-    stranger = profiles.Profile(url, "", "", ca_file, insecure)
     with answered():
-        token = (
-            sys.stdin.readline().strip() if token_stdin else _sign_in(stranger, email, password_stdin, days)
-        )
-        if not token.isascii() or not token.isprintable() or not token:
+        stranger = _stranger(profile, url, ca_file, insecure=insecure)
+        if urlsplit(stranger.url).scheme == "http" and urlsplit(stranger.url).hostname not in HERE:
+            print("Warning: without https everybody on the way can read the password.", file=sys.stderr)
+        if token_stdin:
+            token = sys.stdin.readline().strip()
+        else:
+            token = _sign_in(stranger, email, days, from_stdin=password_stdin)
+        if not token or not token.isascii() or not token.isprintable():
             fail("That is no token.", Exit.USAGE)
-        known = profiles.Profile(url, token, "", ca_file, insecure)
         from rackhand.sdk import auth
 
+        known = replace(stranger, token=token)
         with open_client(known) as client:
             account = client.run(auth.whoami())
-        profiles.save(profile, profiles.Profile(url, token, account.email, ca_file, insecure))
+        profiles.save(profile, replace(known, email=account.email))
     role = "administrator" if account.is_admin else "user"
-    print(f"Signed in to {url} as {account.email} ({role}).")
+    print(f"Signed in to {known.url} as {account.email} ({role}).")
 
 
-def _sign_in(stranger: profiles.Profile, email: str, password_stdin: bool, days: int | None) -> str:  # noqa: FBT001
+def _stranger(name: str, url: str, ca_file: str, *, insecure: bool) -> profiles.Profile:
+    """Where to sign in, and how: what is said, else what was said last time."""
+    last = profiles.known(name)
+    if last is not None and url in {"", last.url} and not ca_file and not insecure:
+        return replace(last, token="")
+    if not url:
+        fail("Say where: rackhand login https://rackhand.example.com", Exit.USAGE)
+    return profiles.Profile(
+        url, "", ca_file=str(Path(ca_file).absolute()) if ca_file else "", insecure=insecure
+    )
+
+
+def _sign_in(stranger: profiles.Profile, email: str, days: int | None, *, from_stdin: bool) -> str:
     from rackhand.sdk import auth
 
     if not email:
         if not sys.stdin.isatty():
             fail("Say whose account: --email.", Exit.USAGE)
-        email = typer.prompt("E-mail address")
-    password = ask_secret("Password", variable="RACKHAND_PASSWORD", from_stdin=password_stdin)
+        email = typer.prompt("E-mail address", default=stranger.email or None)
+    password = ask_secret("Password", variable="RACKHAND_PASSWORD", from_stdin=from_stdin)
     with open_client(stranger) as client:
         session = client.run(auth.sign_in(email, password))
     if days is None:
         return session.token
-    signed_in = profiles.Profile(stranger.url, session.token, "", stranger.ca_file, stranger.insecure)
-    with open_client(signed_in) as client:
+    with open_client(replace(stranger, token=session.token)) as client:
         return _lasting_token(client, session.token, days)
 
 

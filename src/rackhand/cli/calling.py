@@ -91,8 +91,6 @@ def answered() -> "Iterator[None]":
         yield
     except profiles.NoProfile as error:
         fail(str(error), Exit.NOT_SIGNED_IN)
-    except sdk.NotSignedIn as error:
-        fail(f"{error} Sign in with: rackhand login", Exit.NOT_SIGNED_IN)
     except sdk.RackhandError as error:
         fail(str(error), exit_code(error))
 
@@ -100,8 +98,13 @@ def answered() -> "Iterator[None]":
 @contextlib.contextmanager
 def connected(profile: str) -> "Iterator[Client]":
     """Give a client that is signed in."""
+    from rackhand.sdk import NotSignedIn
+
     with answered(), open_client(profiles.load(profile)) as client:
-        yield client
+        try:
+            yield client
+        except NotSignedIn as error:
+            fail(f"{error} Sign in with: rackhand login", Exit.NOT_SIGNED_IN)
 
 
 def open_client(profile: profiles.Profile) -> "Client":

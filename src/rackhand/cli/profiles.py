@@ -39,10 +39,15 @@ def load(name: str) -> Profile:
     url, token = os.environ.get("RACKHAND_URL"), os.environ.get("RACKHAND_TOKEN")
     if url and token:
         return Profile(url, token, ca_file=os.environ.get("RACKHAND_CA_FILE", ""))
-    known = _read()
-    if name not in known:
+    profile = known(name)
+    if profile is None:
         raise NoProfile(f"You are not signed in (profile {name}). Sign in with: rackhand login URL")
-    return known[name]
+    return profile
+
+
+def known(name: str) -> Profile | None:
+    """The profile of this name that is kept, if there is one."""
+    return _read().get(name)
 
 
 def save(name: str, profile: Profile) -> None:
@@ -52,9 +57,9 @@ def save(name: str, profile: Profile) -> None:
 
 def forget(name: str) -> None:
     """Drop a profile; does nothing when there is none."""
-    known = _read()
-    if known.pop(name, None) is not None:
-        _write(known)
+    kept = _read()
+    if kept.pop(name, None) is not None:
+        _write(kept)
 
 
 def _read() -> dict[str, Profile]:

@@ -34,9 +34,7 @@ Soft = Annotated[bool, typer.Option("--soft", help="Ask the operating system fir
 HardAfter = Annotated[
     int | None, typer.Option(min=1, max=1800, help="Seconds after which a soft one becomes hard.")
 ]
-SshKey = Annotated[
-    list[Path] | None, typer.Option(help="File with public keys for root; may be repeated.", exists=True)
-]
+SshKey = Annotated[list[Path] | None, typer.Option(help="File with public keys for root; may be repeated.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the API; may be repeated.")]
 Domain = Annotated[str | None, typer.Option(help="Host name.")]
 Configuration = Annotated[str | None, typer.Option(help="Such as E-2146G-64Gb-2x1024NVMe.")]

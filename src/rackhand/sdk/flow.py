@@ -20,6 +20,7 @@ from rackhand.sdk.version import __version__
 
 Answer = TypeVar("Answer")
 UNAUTHENTICATED, UNAVAILABLE = 401, 503
+OUTAGE = 60.0  # seconds without an answer that do not end the waiting for a task
 FIRST_LOOK, LAST_LOOK, LONGER = 0.25, 3.0, 1.3  # seconds between looks at a task, and how they grow
 
 
@@ -114,15 +115,25 @@ class Caller:
         timeout: float | None,
         progress: Progress | None,
     ) -> Flow[tasks.Task]:
-        """Look at a task until it is over; *progress* is called with it after every look."""
-        number = task_number(task)
-        began, between = time.monotonic(), FIRST_LOOK
+        """Look at a task until it is over; *progress* is called with it after every look.
+
+        Once it was seen, a server that is away for a while, to be restarted, ends the waiting no more.
+        """
+        number, seen = task_number(task), None
+        between, began = FIRST_LOOK, time.monotonic()
+        answered = began
         while True:
-            seen = yield from self.send(tasks.get(number))
-            if progress is not None:
-                progress(seen)
-            if seen.is_over:
-                return _well_ended(seen)
+            try:
+                seen = yield from self.send(tasks.get(number))
+                answered = time.monotonic()
+            except (errors.NotReachable, errors.Unavailable):
+                if seen is None or time.monotonic() > answered + OUTAGE:
+                    raise
+            else:
+                if progress is not None:
+                    progress(seen)
+                if seen.is_over:
+                    return _well_ended(seen)
             left = between if timeout is None else began + timeout - time.monotonic()
             if timeout is not None and left <= 0:
                 raise errors.TimedOut(seen, timeout)
