@@ -102,7 +102,10 @@ def measure(report: Report, backend: Backend, folder: Path, *, machines: int) ->
     data = folder / f"{backend.name}-power"
     asked = demo_rack(2 * machines, time_scale=20.0)
     ipmi = tuple(machine for machine in asked.machines if machine.bmc.kind is BmcKind.IPMI)
-    with backend.database() as url, racking(replace(asked, machines=ipmi)) as rack:
+    with (
+        backend.database() as url,
+        racking(replace(asked, machines=ipmi, switches=(), pdus=(), cables=())) as rack,
+    ):
         token = inventory.prepare(Settings(data=data, database_url=url), 0)
         with (
             _wired([(machine.bmc.host, machine.bmc.port) for machine in rack.machines]) as wires,

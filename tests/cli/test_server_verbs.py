@@ -163,7 +163,9 @@ def test_installing_and_rescue(rackhand: Run, tmp_path: Path) -> None:
 
 
 def test_diagnosing_and_wiping(rackhand: Run) -> None:
-    rackhand("server", "diagnose", "node-004", "--yes", "--wait", "--timeout", 110)
+    started = document(rackhand, "server", "diagnose", "node-004", "--yes")
+    rackhand("task", "cancel", started["task"], "--yes")
+    rackhand("task", "wait", started["task"], "--timeout", 60, code=6)
     rackhand("server", "wipe", "node-004", "--clear", "fast", "--yes", "--wait", "--timeout", 110)
     rackhand("server", "wipe", "node-004", "--clear", "some", "--yes", code=2)
 

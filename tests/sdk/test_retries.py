@@ -13,6 +13,7 @@ from rackhand.sdk import (
     AsyncClient,
     Client,
     NotReachable,
+    NotSignedIn,
     Refused,
     Retries,
     ServerFault,
@@ -201,17 +202,13 @@ async def test_awaiting_client_is_as_patient(fickle: Fickle) -> None:
     assert len(set(fickle.keys()[:3])) == 1
 
 
-def test_lost_stream_goes_on_where_it_was(client: Client, fickle: Fickle) -> None:
-    def stream(*numbers: int) -> Answer:
-        event = {
-            "at": "2026-01-31 12:00:00",
-            "kind": "x",
-            "message": "",
-            "subject": {"kind": "x"},
-            "actor": {},
-        }
-        return (200, "".join(f"id: {n}\ndata: {json.dumps({'id': n, **event})}\n\n" for n in numbers), "")
+def stream(*numbers: int) -> Answer:
+    """A stream of these events, which ends."""
+    event = {"at": "2026-01-31 12:00:00", "kind": "x", "message": "", "subject": {"kind": "x"}, "actor": {}}
+    return (200, "".join(f"id: {n}\ndata: {json.dumps({'id': n, **event})}\n\n" for n in numbers), "")
 
+
+def test_lost_stream_goes_on_where_it_was(client: Client, fickle: Fickle) -> None:
     fickle.answers = [stream(4, 6), DROP, stream(7), DROP]
     following = client.follow(since=3)
     assert [next(following).id for _ in range(3)] == [4, 6, 7]
@@ -219,6 +216,31 @@ def test_lost_stream_goes_on_where_it_was(client: Client, fickle: Fickle) -> Non
         next(following)
     asked = [request.headers["last-event-id"] for request in fickle.requests]
     assert asked[:4] == ["3", "6", "6", "7"]
+
+
+async def test_stream_outlasts_its_session(fickle: Fickle) -> None:
+    ended = (401, {"error": {"code": 1000, "msg": "Your session has ended."}}, "")
+    fickle.answers = [
+        (201, {"id": 1, "token": "A"}, ""),
+        stream(4),
+        ended,
+        (201, {"id": 2, "token": "B"}, ""),
+        stream(5),
+    ]
+    async with AsyncClient(
+        fickle.url, email="a@example.com", password="correct horse", retries=QUICK
+    ) as client:
+        following = client.follow(since=3)
+        assert [(await anext(following)).id for _ in range(2)] == [4, 5]
+    tokens = [request.headers.get("x-xsrf-token") for request in fickle.requests]
+    assert tokens == [None, "A", "A", None, "B"]
+
+
+def test_stream_ends_with_its_token(client: Client, fickle: Fickle) -> None:
+    fickle.answers = [(401, {"error": {"code": 1000, "msg": "Your session has ended."}}, "")]
+    with pytest.raises(NotSignedIn):
+        next(client.follow(since=3))
+    assert len(fickle.requests) == 1
 
 
 def test_waiting_outlasts_a_restart_of_the_server(client: Client, fickle: Fickle) -> None:

@@ -153,8 +153,10 @@ def read_keys(files: Iterable[Path]) -> list[str]:
     for file in files:
         try:
             lines = file.read_text().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            fail(f"{file}: {error}", Exit.USAGE)
+        except OSError as error:
+            fail(f"{file}: {error.strerror}.", Exit.USAGE)
+        except UnicodeDecodeError:
+            fail(f"{file}: that is no text.", Exit.USAGE)
         keys += [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     return keys
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from pydantic import BaseModel
-from sqlalchemy import and_, delete, exists, select
+from sqlalchemy import and_, bindparam, delete, exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rackhand.boot import task_secrets
-from rackhand.db import utcnow
+from rackhand.db import UtcDateTime, id_in, utcnow
 from rackhand.deploy import steps
 from rackhand.deploy.addressing import main_addresses, main_mac
 from rackhand.deploy.os_model import Rescue
@@ -23,7 +23,7 @@ from rackhand.events.service import SYSTEM, record
 from rackhand.http.wire import wire_time
 from rackhand.servers import queries
 from rackhand.servers.model import Server
-from rackhand.servers.queries import ServerPart, id_in
+from rackhand.servers.queries import ServerPart
 from rackhand.servers.service import SUBJECT, subject_of
 from rackhand.settings import Settings
 from rackhand.tasks.model import Task
@@ -43,18 +43,21 @@ class StartRescue(BaseModel):
     hours: float
 
 
+_ENDED = exists().where(
+    and_(Task.subject_kind == SUBJECT, Task.subject_id == Rescue.server_id),
+    Task.id > Rescue.task_id,
+    Task.name.in_(ENDINGS),
+    Task.started_at.is_not(None),
+)
+_RUNNING = select(Rescue).where(
+    id_in(Rescue.server_id), Rescue.until > bindparam("now", type_=UtcDateTime()), ~_ENDED
+)
+
+
 async def rescue_of(session: AsyncSession, server_ids: Sequence[int]) -> dict[int, Rescue]:
     """The servers among these that are in rescue, as far as is known: a restart from inside is not seen."""
-    ended = exists().where(
-        and_(Task.subject_kind == SUBJECT, Task.subject_id == Rescue.server_id),
-        Task.id > Rescue.task_id,
-        Task.name.in_(ENDINGS),
-        Task.started_at.is_not(None),
-    )
-    query = select(Rescue).where(
-        id_in(session, Rescue.server_id, server_ids), Rescue.until > utcnow(), ~ended
-    )
-    return {row.server_id: row for row in await session.scalars(query)}
+    found = await session.scalars(_RUNNING, {"ids": server_ids, "now": utcnow()})
+    return {row.server_id: row for row in found}
 
 
 async def _load_part(

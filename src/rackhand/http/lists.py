@@ -1,11 +1,22 @@
-"""Pages of rows: `where`, `orderby` and `limit` in SQL, with two statements however many rows there are."""
+"""Pages of rows: `where`, `orderby` and `limit` in SQL, with one or two statements however many rows there are."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar, TypeVarTuple, overload
 
 from fastapi import Query, Request
-from sqlalchemy import ColumnElement, Row, Select, String, UnaryExpression, func, literal, select, type_coerce
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    ScalarSelect,
+    Select,
+    String,
+    UnaryExpression,
+    func,
+    literal,
+    select,
+    type_coerce,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rackhand.errors import Invalid
@@ -162,19 +173,32 @@ async def fetch_page(
         ordered = ordered.offset(limit.offset)
     if limit.count is not None:
         ordered = ordered.limit(limit.count)
+    is_single = len(statement.column_descriptions) == 1
+    if is_single and limit != Limit():
+        # Together with the number of all: a statement costs more than counting.
+        counted = (await session.execute(ordered.add_columns(_number_of(statement).label("size")))).all()
+        if counted or not (limit.offset or limit.count == 0):
+            return Page([row[0] for row in counted], counted[0][1] if counted else 0)
+        return Page([], await _count(session, statement))
     found = await session.execute(ordered)
-    rows: Sequence[Any] = (found.scalars() if len(statement.column_descriptions) == 1 else found).all()
-    if limit == Limit():
+    rows: Sequence[Any] = (found.scalars() if is_single else found).all()
+    if limit.count is None and not limit.offset:
         return Page(rows, len(rows))
+    if rows and limit.count is not None and len(rows) < limit.count:
+        return Page(rows, limit.offset + len(rows))
     return Page(rows, await _count(session, statement))
 
 
 async def _count(session: AsyncSession, statement: Select[*Others]) -> int:
+    return (await session.scalar(select(_number_of(statement)))) or 0
+
+
+def _number_of(statement: Select[*Others]) -> ScalarSelect[int]:
     bare: Any = statement.order_by(None)
     # What is selected per row (counts of related rows) does not matter here, unless rows are made of it.
     if not (bare._distinct or bare._group_by_clauses):  # noqa: SLF001  # there is no public way to ask
         bare = bare.with_only_columns(literal(1).label("one"), maintain_column_froms=True)
-    return (await session.scalar(select(func.count()).select_from(bare.subquery()))) or 0
+    return select(func.count()).select_from(bare.subquery()).scalar_subquery()
 
 
 def _order(field: Field, key: OrderKey) -> list[UnaryExpression[Any] | ColumnElement[Any]]:

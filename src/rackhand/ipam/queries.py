@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from rackhand.db import table_of
+from rackhand.db import id_in, table_of
 from rackhand.errors import NotFound
 from rackhand.http.lists import ListParams, Page, fetch_page
 from rackhand.http.where import Field, FieldKind, Fields
@@ -42,7 +42,6 @@ from rackhand.ipam.model import (
     Userspace,
 )
 from rackhand.servers.model import Server
-from rackhand.servers.queries import id_in
 from rackhand.sqlite import BRIEF
 from rackhand.users.model import User
 
@@ -228,7 +227,7 @@ async def addresses_of(session: AsyncSession, server_ids: Sequence[int]) -> Mapp
         server_id for server_id, rows in found.items() if len(rows) > MOST_SHOWN and not rows[0].is_main
     ]
     if without_main:
-        of_them = id_in(session, Address.server_id, without_main)  # type: ignore[arg-type]  # NULL is in no list
+        of_them = id_in(Address.server_id, without_main)
         for row in await session.execute(_MAIN_ADDRESSES.where(of_them)):
             found[row.server_id] = [row, *found[row.server_id][:MOST_SHOWN]]
     return found
@@ -297,19 +296,15 @@ async def network_counters(session: AsyncSession, networks: Sequence[Network]) -
     ids = [network.id for network in networks]
     unfree, special = dict.fromkeys(ids, 0), dict.fromkeys(ids, 0)
     free = select(FreeSpan.network_id, FreeSpan.first, FreeSpan.last)
-    for network_id, first, last in await session.execute(
-        free.where(id_in(session, FreeSpan.network_id, ids))
-    ):
+    for network_id, first, last in await session.execute(free.where(id_in(FreeSpan.network_id, ids))):
         unfree[network_id] -= allocation.span_between(first, last).size
     kept = select(Address.network_id, Address.version, Address.prefix_length).where(
-        Address.status == AddressStatus.SPECIAL, id_in(session, Address.network_id, ids)
+        Address.status == AddressStatus.SPECIAL, id_in(Address.network_id, ids)
     )
     for network_id, version, prefix_length in await session.execute(kept):
         special[network_id] += 1 << (allocation.BITS[version] - prefix_length)
     nested: dict[int, list[Span]] = {}
-    children = select(Network.parent_id, Network.first, Network.last).where(
-        id_in(session, Network.parent_id, ids)  # type: ignore[arg-type]  # NULL is in no list
-    )
+    children = select(Network.parent_id, Network.first, Network.last).where(id_in(Network.parent_id, ids))
     for parent_id, first, last in await session.execute(children):
         nested.setdefault(parent_id or 0, []).append(allocation.span_between(first, last))
     counters = {}
@@ -363,14 +358,12 @@ async def pool_counters(session: AsyncSession, pools: Sequence[Pool]) -> Mapping
     ids = [pool.id for pool in pools]
     total: dict[tuple[int, int], int] = {}
     used: dict[tuple[int, int], int] = {}
-    for row in (await session.scalars(select(Range).where(id_in(session, Range.pool_id, ids)))).all():
+    for row in (await session.scalars(select(Range).where(id_in(Range.pool_id, ids)))).all():
         at = (row.pool_id, row.version)
         total[at] = total.get(at, 0) + row.span.size
     unusable: dict[tuple[int, int], set[int]] = {}
     overlapping = (
-        select(Range, Network)
-        .join(Network, _overlap(Range, Network))
-        .where(id_in(session, Range.pool_id, ids))
+        select(Range, Network).join(Network, _overlap(Range, Network)).where(id_in(Range.pool_id, ids))
     )
     for row, network in (await session.execute(overlapping)).all():
         kept = allocation.service_addresses(network.network)
@@ -388,7 +381,7 @@ async def pool_counters(session: AsyncSession, pools: Sequence[Pool]) -> Mapping
                 Address.key <= Range.last,
             ),
         )
-        .where(id_in(session, Range.pool_id, ids))
+        .where(id_in(Range.pool_id, ids))
         .group_by(Range.pool_id, Address.version, Address.prefix_length, is_special)
     )
     for pool_id, version, prefix_length, kept_back, rows in await session.execute(holding):

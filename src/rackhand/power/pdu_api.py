@@ -73,7 +73,7 @@ async def _load_server_part(
     session: AsyncSession, server_ids: Sequence[int], _viewer: User
 ) -> Mapping[int, Mapping[str, object]]:
     found = await queries.connections_of(session, server_ids)
-    energy = await samples.month_of_servers(session, server_ids, utcnow())
+    energy = await samples.month_of_servers(session, list(found), utcnow())
     parts: dict[int, Mapping[str, object]] = {}
     for server_id, cords in found.items():
         rows = [server_connection_row(row) for row in cords]

@@ -7,14 +7,13 @@ from sqlalchemy import case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
-from rackhand.db import AnyRow, AnySelect
+from rackhand.db import AnyRow, AnySelect, id_in
 from rackhand.errors import NotFound
 from rackhand.hardware.interfaces import PowerState
 from rackhand.http.lists import ListParams, Page, fetch_page
 from rackhand.http.where import Field, FieldKind, Fields
 from rackhand.power.model import Outlet, OutletConnection, Pdu
 from rackhand.servers.model import Location, Rack, Server
-from rackhand.servers.queries import id_in
 
 # What is known of an outlet now: nothing while its PDU cannot be read or a change of it was not seen.
 STATE = case(
@@ -173,21 +172,23 @@ async def connection_rows(session: AsyncSession, server_id: int) -> Sequence[Any
     return (await session.execute(query.order_by(OutletConnection.feed, OutletConnection.id))).all()
 
 
+_CORDS = (
+    select(
+        OutletConnection.id, OutletConnection.server_id, OutletConnection.feed, Outlet.id.label("outlet_id"),
+        Outlet.number, Outlet.name.label("outlet_name"), STATE.label("state"), Outlet.watts, Outlet.energy_wh,
+        Outlet.flag, Pdu.id.label("pdu_id"), Pdu.name.label("pdu_name"),
+    )
+    .join(Outlet, Outlet.id == OutletConnection.outlet_id)
+    .join(Pdu, Pdu.id == Outlet.pdu_id)
+    .where(id_in(OutletConnection.server_id))
+    .order_by(OutletConnection.feed, OutletConnection.id)
+)  # fmt: skip
+
+
 async def connections_of(session: AsyncSession, server_ids: Sequence[int]) -> Mapping[int, list[AnyRow]]:
     """The cords of many servers, in one statement."""
-    query = (
-        select(
-            OutletConnection.id, OutletConnection.server_id, OutletConnection.feed, Outlet.id.label("outlet_id"),
-            Outlet.number, Outlet.name.label("outlet_name"), STATE.label("state"), Outlet.watts, Outlet.energy_wh,
-            Outlet.flag, Pdu.id.label("pdu_id"), Pdu.name.label("pdu_name"),
-        )
-        .join(Outlet, Outlet.id == OutletConnection.outlet_id)
-        .join(Pdu, Pdu.id == Outlet.pdu_id)
-        .where(id_in(session, OutletConnection.server_id, server_ids))  # type: ignore[arg-type]  # never null here
-        .order_by(OutletConnection.feed, OutletConnection.id)
-    )  # fmt: skip
     found: dict[int, list[AnyRow]] = {}
-    for row in await session.execute(query):
+    for row in await session.execute(_CORDS, {"ids": server_ids}):
         found.setdefault(row.server_id, []).append(row)
     return found
 
@@ -212,7 +213,7 @@ async def mains_of(session: AsyncSession, server_ids: Sequence[int]) -> Mapping[
         select(OutletConnection.server_id, STATE.label("state"))
         .join(Outlet, Outlet.id == OutletConnection.outlet_id)
         .join(Pdu, Pdu.id == Outlet.pdu_id)
-        .where(id_in(session, OutletConnection.server_id, server_ids))  # type: ignore[arg-type]  # never null here
+        .where(id_in(OutletConnection.server_id, server_ids))
     )
     states: dict[int, set[str]] = {}
     for row in await session.execute(query):

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import bindparam, delete, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from rackhand.db import id_in
 from rackhand.power.energy import DAY_SECONDS, Sample, intervals_of, pack, unpack
 from rackhand.power.model import EnergyArchive, EnergyDay, EnergySample, Outlet, OutletConnection
-from rackhand.servers.queries import id_in
 
 RAW_DAYS = 2  # so many whole days stay as rows: nothing arrives later, and packed days are read faster
 
@@ -72,21 +72,23 @@ async def samples_of(session: AsyncSession, outlet_id: int, begin: int, end: int
     return old + [Sample(*row) for row in await session.execute(query.order_by(EnergySample.at))]
 
 
+_ENERGY_SINCE = (
+    select(OutletConnection.server_id, func.sum(EnergyDay.energy_wh).label("energy_wh"))
+    .join(EnergyDay, EnergyDay.connection_id == OutletConnection.id)
+    .where(id_in(OutletConnection.server_id), EnergyDay.day >= bindparam("first_day"))
+    .group_by(OutletConnection.server_id)
+)
+
+
 async def month_of_servers(
     session: AsyncSession, server_ids: Sequence[int], now: datetime
 ) -> Mapping[int, int]:
     """Energy in Wh of servers in the running month (UTC), in one statement."""
+    if not server_ids:
+        return {}
     first = datetime(now.year, now.month, 1, tzinfo=UTC)
-    query = (
-        select(OutletConnection.server_id, func.sum(EnergyDay.energy_wh).label("energy_wh"))
-        .join(EnergyDay, EnergyDay.connection_id == OutletConnection.id)
-        .where(
-            id_in(session, OutletConnection.server_id, server_ids),  # type: ignore[arg-type]
-            EnergyDay.day >= int(first.timestamp()) // DAY_SECONDS,
-        )
-        .group_by(OutletConnection.server_id)
-    )
-    return {row.server_id: int(row.energy_wh) for row in await session.execute(query)}
+    asked = {"ids": server_ids, "first_day": int(first.timestamp()) // DAY_SECONDS}
+    return {row.server_id: int(row.energy_wh) for row in await session.execute(_ENERGY_SINCE, asked)}
 
 
 async def archive_old(session: AsyncSession, now: int, *, most_outlets: int = 200) -> int:

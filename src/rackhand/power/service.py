@@ -11,12 +11,12 @@ from datetime import datetime
 from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from rackhand.db import id_in
 from rackhand.errors import Conflict
 from rackhand.events.service import SYSTEM, Subject, record
 from rackhand.hardware.interfaces import PowerState
 from rackhand.power.queries import mains_of
 from rackhand.servers.model import BmcAccess, Server
-from rackhand.servers.queries import id_in
 from rackhand.servers.service import SUBJECT
 
 
@@ -99,7 +99,7 @@ async def settle_mains(
     query = (
         select(*columns, BmcAccess.id.label("bmc_id"))
         .outerjoin(BmcAccess, BmcAccess.server_id == Server.id)
-        .where(id_in(session, Server.id, server_ids))
+        .where(id_in(Server.id, server_ids))
     )
     rows = []
     for server in await session.execute(query):

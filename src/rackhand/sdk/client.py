@@ -10,7 +10,8 @@ import httpx
 
 from rackhand.sdk import auth, events, tasks
 from rackhand.sdk.calls import Call, Changed, Listing, Started
-from rackhand.sdk.flow import Caller, Flow, Outcome, Pause, Progress, Retries, Send, document_of
+from rackhand.sdk.errors import NotSignedIn
+from rackhand.sdk.flow import Caller, Flow, Outcome, Pause, Progress, Retries, Send, StreamEnd, document_of
 from rackhand.sdk.rows import Row
 
 Answer = TypeVar("Answer")
@@ -73,8 +74,8 @@ class Client:
             since = self.run(events.find(limit=1)).last_notify
         reader, lost = events.StreamReader(since), 0
         while True:
-            headers = {**self._caller.headers(), **reader.begin()}
-            reason: httpx.TransportError | None = None  # the server ended the stream
+            headers = self._drive(self._caller.begin_stream(reader))
+            reason: StreamEnd = None
             try:
                 with self._http.stream("GET", events.STREAM, headers=headers, timeout=SILENCE) as response:
                     if not response.is_success:
@@ -84,10 +85,10 @@ class Client:
                         lost = 0
                         if event := reader.read(line):
                             yield event
-            except httpx.TransportError as error:
+            except (httpx.TransportError, NotSignedIn) as error:
                 reason = error
             lost += 1
-            self._drive(self._caller.reconnect(reason, lost))
+            self._drive(self._caller.recover_stream(reason, lost))
 
     def sign_in(self) -> auth.Session:
         """Sign in now; a client with e-mail address and password does so by itself with its first call."""
@@ -168,8 +169,8 @@ class AsyncClient:
             since = (await self.run(events.find(limit=1))).last_notify
         reader, lost = events.StreamReader(since), 0
         while True:
-            headers = {**self._caller.headers(), **reader.begin()}
-            reason: httpx.TransportError | None = None  # the server ended the stream
+            headers = await self._drive(self._caller.begin_stream(reader))
+            reason: StreamEnd = None
             try:
                 async with self._http.stream(
                     "GET", events.STREAM, headers=headers, timeout=SILENCE
@@ -181,10 +182,10 @@ class AsyncClient:
                         lost = 0
                         if event := reader.read(line):
                             yield event
-            except httpx.TransportError as error:
+            except (httpx.TransportError, NotSignedIn) as error:
                 reason = error
             lost += 1
-            await self._drive(self._caller.reconnect(reason, lost))
+            await self._drive(self._caller.recover_stream(reason, lost))
 
     async def sign_in(self) -> auth.Session:
         """Sign in now."""

@@ -13,7 +13,7 @@ from typing import TypeAlias, TypeVar
 
 import httpx
 
-from rackhand.sdk import auth, errors, tasks
+from rackhand.sdk import auth, errors, events, tasks
 from rackhand.sdk.calls import Call, Changed, Started
 from rackhand.sdk.rows import Json
 from rackhand.sdk.version import __version__
@@ -44,6 +44,7 @@ class Pause:
 
 Outcome: TypeAlias = httpx.Response | httpx.TransportError | None
 Flow: TypeAlias = Generator[Send | Pause, Outcome, Answer]
+StreamEnd: TypeAlias = httpx.TransportError | errors.NotSignedIn | None  # None: the server ended it
 Progress: TypeAlias = Callable[[tasks.Task], object]
 
 
@@ -140,8 +141,19 @@ class Caller:
             yield Pause(min(between, left))
             between = min(LAST_LOOK, between * LONGER)
 
-    def reconnect(self, reason: httpx.TransportError | None, lost: int) -> Flow[None]:
-        """Pause before a stream is begun again; *lost* counts since it last gave something."""
+    def begin_stream(self, reader: events.StreamReader) -> Flow[dict[str, str]]:
+        """Sign in when that is still to be done, and give the headers of a request for events."""
+        if self.token is None and self.email is not None:
+            yield from self.sign_in()
+        return {**self.headers(), **reader.begin()}
+
+    def recover_stream(self, reason: StreamEnd, lost: int) -> Flow[None]:
+        """Make ready to begin a stream again; *lost* counts how often it ended since it last gave something."""
+        if isinstance(reason, errors.NotSignedIn):
+            if self.email is None or lost >= self.retries.tries:
+                raise reason
+            yield from self.sign_in()
+            return
         if lost >= self.retries.tries:
             raise self.not_reachable(reason, lost) from reason
         yield self.retries.pause(lost)

@@ -1,6 +1,5 @@
 """Reading the inventory: a fixed number of statements however many rows there are."""
 
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,22 +9,16 @@ from sqlalchemy import (
     Select,
     Text,
     and_,
-    any_,
-    bindparam,
     case,
     cast,
     exists,
     func,
-    literal_column,
     select,
-    text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, selectinload
-from sqlalchemy.types import BigInteger
 
-from rackhand.db import AnyRow, AnySelect, Base
+from rackhand.db import AnyRow, AnySelect, Base, id_in
 from rackhand.errors import NotFound
 from rackhand.hardware.interfaces import PowerState
 from rackhand.http import words
@@ -188,10 +181,17 @@ def _joined(*columns: Any, joins: Mapping[type[Base], ColumnElement[bool]] = _JO
 
 # Made once: making a statement takes longer than running it.
 _ROWS = _joined(*_COLUMNS)
-_NICS = select(Nic.server_id, Nic.id, Nic.mac, Nic.name, Nic.speed_mbit).order_by(Nic.id)
-_DISKS = select(
-    Disk.server_id, Disk.id, Disk.name, Disk.kind, Disk.size_gb, Disk.model, Disk.serial
-).order_by(Disk.id)
+_SHOWN = _ROWS.where(id_in(Server.id))
+_NICS = (
+    select(Nic.server_id, Nic.id, Nic.mac, Nic.name, Nic.speed_mbit)
+    .where(id_in(Nic.server_id))
+    .order_by(Nic.id)
+)
+_DISKS = (
+    select(Disk.server_id, Disk.id, Disk.name, Disk.kind, Disk.size_gb, Disk.model, Disk.serial)
+    .where(id_in(Disk.server_id))
+    .order_by(Disk.id)
+)
 
 
 async def page(
@@ -204,12 +204,12 @@ async def page(
     fields = dict(FIELDS)
     for part in parts:
         fields.update(part.fields)
-    rows = visible(_ROWS, visible_to)
     if not params.limit.strip():
-        return await fetch_page(session, rows, params, fields, tie_breaker=Server.id)
+        every = visible(_ROWS, visible_to)
+        return await fetch_page(session, every, params, fields, tie_breaker=Server.id)
     keys, params = _keys(params, fields)
     found = await fetch_page(session, visible(keys, visible_to), params, fields, tie_breaker=Server.id)
-    shown = await session.execute(rows.where(id_in(session, Server.id, found.rows)))
+    shown = await session.execute(visible(_SHOWN, visible_to), {"ids": found.rows})
     by_server = {row.id: row for row in shown}
     return Page([by_server[number] for number in found.rows if number in by_server], found.size)
 
@@ -253,24 +253,12 @@ async def related(
 ) -> Related:
     """Load NICs, disks and the parts of higher slices of a whole page."""
     nics: dict[int, list[AnyRow]] = {}
-    for nic in await session.execute(_NICS.where(id_in(session, Nic.server_id, server_ids))):
+    for nic in await session.execute(_NICS, {"ids": server_ids}):
         nics.setdefault(nic.server_id, []).append(nic)
     disks: dict[int, list[AnyRow]] = {}
-    for disk in await session.execute(_DISKS.where(id_in(session, Disk.server_id, server_ids))):
+    for disk in await session.execute(_DISKS, {"ids": server_ids}):
         disks.setdefault(disk.server_id, []).append(disk)
     return Related(nics, disks, [(part, await part.load(session, server_ids, viewer)) for part in parts])
-
-
-def id_in(
-    session: AsyncSession, column: InstrumentedAttribute[int], ids: Sequence[int]
-) -> ColumnElement[bool]:
-    """`column IN ids` with one bound parameter: SQLite takes 32,766 of them, an export has more rows."""
-    if session.get_bind().dialect.name == "sqlite":
-        values: AnySelect = select(literal_column("value")).select_from(
-            text("json_each(:ids)").bindparams(ids=json.dumps(list(ids)))
-        )
-        return column.in_(values)
-    return column == any_(bindparam("ids", list(ids), type_=ARRAY(BigInteger)))
 
 
 async def summary(session: AsyncSession, *, visible_to: User) -> AnyRow:

@@ -89,13 +89,13 @@ async def _load_server_part(
     session: AsyncSession, server_ids: Sequence[int], _viewer: User
 ) -> Mapping[int, Mapping[str, object]]:
     found = await queries.connections_of(session, server_ids)
-    traffic = await samples.month_of_servers(session, server_ids, utcnow())
+    traffic = await samples.month_of_servers(session, list(found), utcnow())
     return {
         server_id: {
             "switch_connection": [server_connection_row(row) for row in found.get(server_id, ())],
             "traffic_month": {"in": received, "out": sent},
         }
-        for server_id in found.keys() | traffic.keys()
+        for server_id in found
         for received, sent in [traffic.get(server_id, (0, 0))]
     }
 

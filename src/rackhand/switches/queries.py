@@ -6,12 +6,11 @@ from typing import Any
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rackhand.db import AnyRow, AnySelect
+from rackhand.db import AnyRow, AnySelect, id_in
 from rackhand.errors import NotFound
 from rackhand.http.lists import ListParams, Page, fetch_page
 from rackhand.http.where import Field, FieldKind, Fields
 from rackhand.servers.model import Location, Nic, Rack, Server
-from rackhand.servers.queries import id_in
 from rackhand.switches.model import Connection, Switch, SwitchPort, Vlan
 from rackhand.users.model import User
 
@@ -155,22 +154,24 @@ async def connection_rows(session: AsyncSession, server_id: int) -> Sequence[Any
     return (await session.execute(query)).all()
 
 
+_CONNECTIONS = (
+    select(
+        Connection.id, Connection.server_id, Connection.kind, Connection.do_not_collect_traffic,
+        SwitchPort.id.label("port_id"), SwitchPort.name.label("port_name"), SwitchPort.description,
+        SwitchPort.admin_status, SwitchPort.oper_status, SwitchPort.vlan, SwitchPort.speed_mbit,
+        SwitchPort.flag, Switch.id.label("switch_id"), Switch.name.label("switch_name"),
+    )
+    .join(SwitchPort, SwitchPort.id == Connection.port_id)
+    .join(Switch, Switch.id == SwitchPort.switch_id)
+    .where(Connection.server_id.is_not(None), id_in(Connection.server_id))  # an index holds only those
+    .order_by(Connection.id)
+)  # fmt: skip
+
+
 async def connections_of(session: AsyncSession, server_ids: Sequence[int]) -> Mapping[int, list[AnyRow]]:
     """The connections of many servers, in one statement."""
-    query = (
-        select(
-            Connection.id, Connection.server_id, Connection.kind, Connection.do_not_collect_traffic,
-            SwitchPort.id.label("port_id"), SwitchPort.name.label("port_name"), SwitchPort.description,
-            SwitchPort.admin_status, SwitchPort.oper_status, SwitchPort.vlan, SwitchPort.speed_mbit,
-            SwitchPort.flag, Switch.id.label("switch_id"), Switch.name.label("switch_name"),
-        )
-        .join(SwitchPort, SwitchPort.id == Connection.port_id)
-        .join(Switch, Switch.id == SwitchPort.switch_id)
-        .where(Connection.server_id.is_not(None), id_in(session, Connection.server_id, server_ids))  # type: ignore[arg-type]
-        .order_by(Connection.id)
-    )  # fmt: skip
     found: dict[int, list[AnyRow]] = {}
-    for row in await session.execute(query):
+    for row in await session.execute(_CONNECTIONS, {"ids": server_ids}):
         found.setdefault(row.server_id, []).append(row)
     return found
 

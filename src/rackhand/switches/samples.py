@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import bindparam, delete, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rackhand.servers.queries import id_in
+from rackhand.db import id_in
 from rackhand.switches.model import Connection, ConnectionKind, TrafficArchive, TrafficDay, TrafficSample
 from rackhand.switches.traffic import (
     DAY_SECONDS,
@@ -76,7 +76,7 @@ async def last_samples(session: AsyncSession, port_ids: Sequence[int]) -> dict[i
     """The newest sample of each port."""
     newest = (
         select(TrafficSample.port_id, func.max(TrafficSample.at).label("at"))
-        .where(id_in(session, TrafficSample.port_id, port_ids))
+        .where(id_in(TrafficSample.port_id, port_ids))
         .group_by(TrafficSample.port_id)
         .subquery()
     )
@@ -116,26 +116,34 @@ async def intervals_of_ports(
     return [list(intervals_of(await samples_of(session, port_id, begin, end))) for port_id in port_ids]
 
 
+_OCTETS_SINCE = (
+    select(
+        Connection.server_id, func.sum(TrafficDay.octets_out).label("received"),
+        func.sum(TrafficDay.octets_in).label("sent"),
+    )
+    .join(TrafficDay, TrafficDay.port_id == Connection.port_id)
+    .where(
+        id_in(Connection.server_id),
+        Connection.kind == ConnectionKind.DATA,
+        ~Connection.do_not_collect_traffic,
+        TrafficDay.day >= bindparam("first_day"),
+    )
+    .group_by(Connection.server_id)
+)  # fmt: skip
+
+
 async def month_of_servers(
     session: AsyncSession, server_ids: Sequence[int], now: datetime
 ) -> Mapping[int, tuple[int, int]]:
     """Octets that servers received and sent in the running month (UTC), in one statement."""
+    if not server_ids:
+        return {}
     first = datetime(now.year, now.month, 1, tzinfo=UTC)
-    query = (
-        select(
-            Connection.server_id, func.sum(TrafficDay.octets_out).label("received"),
-            func.sum(TrafficDay.octets_in).label("sent"),
-        )
-        .join(TrafficDay, TrafficDay.port_id == Connection.port_id)
-        .where(
-            id_in(session, Connection.server_id, server_ids),  # type: ignore[arg-type]
-            Connection.kind == ConnectionKind.DATA,
-            ~Connection.do_not_collect_traffic,
-            TrafficDay.day >= int(first.timestamp()) // DAY_SECONDS,
-        )
-        .group_by(Connection.server_id)
-    )  # fmt: skip
-    return {row.server_id: (int(row.received), int(row.sent)) for row in await session.execute(query)}
+    asked = {"ids": server_ids, "first_day": int(first.timestamp()) // DAY_SECONDS}
+    return {
+        row.server_id: (int(row.received), int(row.sent))
+        for row in await session.execute(_OCTETS_SINCE, asked)
+    }
 
 
 async def archive_old(session: AsyncSession, now: int, *, most_ports: int = 200) -> int:
