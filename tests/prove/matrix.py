@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rackhand.app import open_services
-from rackhand.cli.demo import add_switches, bmc_access
+from rackhand.cli.demo import add_pdus, add_switches, bmc_access
 from rackhand.events.service import SYSTEM
 from rackhand.servers import service
 from rackhand.settings import Settings
-from rackhand.sim.config import BMC_PLUG, MachineConfig
+from rackhand.sim.config import BMC_PLUG, BmcKind, MachineConfig
 from rackhand.sim.demo import PROVISIONING_VLAN
 from rackhand.sim.events import Source
 from rackhand.sim.faults import Fault
@@ -224,11 +224,12 @@ class Bench:
                 for machine in self.rack.config.machines:
                     values = {"name": machine.name, "is_new": False}
                     nics = [{"mac": nic.mac, "name": nic.name, "speed_mbit": None} for nic in machine.nics]
-                    bmc = bmc_access(machine)
+                    bmc = None if machine.bmc.kind is BmcKind.NONE else bmc_access(machine)
                     await service.add_server(
                         session, values=values, nics=nics, bmc=bmc, vault=services.vault, actor=SYSTEM
                     )
             await add_switches(services, self.rack.config)
+            await add_pdus(services, self.rack.config)
 
     def points_of(self, case: Case, machine: MachineConfig) -> list[str]:
         """Run a case undisturbed; return the points that it passes."""

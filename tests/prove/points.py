@@ -15,7 +15,17 @@ from typing import Any
 
 from rackhand.hardware import drivers
 from rackhand.hardware.drivers import Driver
-from rackhand.hardware.interfaces import BmcDriver, Port, PortChange, PowerAction, PowerState, SwitchDriver
+from rackhand.hardware.interfaces import (
+    BmcDriver,
+    Outlet,
+    OutletAction,
+    PduDriver,
+    Port,
+    PortChange,
+    PowerAction,
+    PowerState,
+    SwitchDriver,
+)
 from rackhand.tasks.engine import Engine
 from rackhand.tasks.operation import Done, Operation, Step, StepContext, Wait
 
@@ -78,6 +88,29 @@ class Points:
         return {
             name: dataclasses.replace(driver, connect=self._switch(driver.connect)) for name, driver in table
         }
+
+    def pdu_drivers(self) -> dict[str, Driver[PduDriver]]:
+        """The drivers with points after every look at an outlet and every command to one."""
+        table = drivers.PDU_DRIVERS.items()
+        return {
+            name: dataclasses.replace(driver, connect=self._pdu(driver.connect)) for name, driver in table
+        }
+
+    def _pdu(self, pdu_class: Any) -> Any:
+        points = self
+
+        class ProvedPdu(pdu_class):  # type: ignore[misc]  # any driver
+            async def outlet(self, index: int) -> Outlet:
+                outlet: Outlet = await super().outlet(index)
+                points.reach(f"looked at outlet {index}")
+                return outlet
+
+            async def set_outlet(self, index: int, action: OutletAction) -> tuple[str, ...]:
+                sent: tuple[str, ...] = await super().set_outlet(index, action)
+                points.reach(f"acted on outlet {index}, {action}")
+                return sent
+
+        return ProvedPdu
 
     def _switch(self, switch_class: Any) -> Any:
         points = self

@@ -12,6 +12,7 @@ from rackhand.boot import first_boot, task_secrets
 from rackhand.boot.model import BootReservation, TaskSecret
 from rackhand.events.service import SYSTEM
 from rackhand.hardware import drivers
+from rackhand.power.model import Outlet
 from rackhand.servers import queries
 from rackhand.servers.model import Server
 from rackhand.settings import Settings
@@ -32,6 +33,7 @@ async def run(order: dict[str, Any]) -> dict[str, Any]:
     app.Engine = points.engine()  # type: ignore[attr-defined]
     drivers.DRIVERS.update(points.bmc_drivers())  # type: ignore[attr-defined]  # a dict
     drivers.SWITCH_DRIVERS.update(points.switch_drivers())  # type: ignore[attr-defined]
+    drivers.PDU_DRIVERS.update(points.pdu_drivers())  # type: ignore[attr-defined]
     settings = Settings(
         data=Path(order["data"]),
         database_url=order["database_url"],
@@ -61,6 +63,7 @@ async def run(order: dict[str, Any]) -> dict[str, Any]:
         async with services.db.read() as session:
             last = (await session.scalars(select(Task).order_by(Task.id.desc()).limit(1))).one()
             flags = (await session.scalars(select(SwitchPort.flag).where(SwitchPort.flag.is_not(None)))).all()
+            outlets = (await session.scalars(select(Outlet.flag).where(Outlet.flag.is_not(None)))).all()
             reserved = await session.scalar(select(func.count()).select_from(BootReservation))
             kept_secrets = await session.scalar(select(func.count()).select_from(TaskSecret))
             server = await session.get(Server, last.subject_id)
@@ -69,6 +72,7 @@ async def run(order: dict[str, Any]) -> dict[str, Any]:
                 "error": last.error,
                 "points": passed,
                 "flags": list(flags),
+                "outlet_flags": list(outlets),
                 "reservations": reserved,
                 "secrets": kept_secrets,
                 "os_template": server.os_template if server else None,
