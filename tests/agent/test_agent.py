@@ -3,7 +3,8 @@
 import json
 import socketserver
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from rackhand.agent import main
-from rackhand.agent.host import KernelLine
+from rackhand.agent import commands, main
+from rackhand.agent.commands import Report
+from rackhand.agent.host import Host, KernelLine
 from rackhand.agent.journal import INTERRUPTED, Journal
 from rackhand.agent.protocol import Manager
 from rackhand.sim.clock import Timer
@@ -236,6 +238,24 @@ def test_a_wipe_goes_on_while_nobody_listens(serving: Any) -> None:
     run(machine, serving(script))
     assert script.bodies("result")[0]["ok"]
     assert [medium.erased for medium in machine.media] == [1, 1]
+
+
+def test_a_command_that_says_nothing_is_heard_all_the_same(
+    serving: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def think(_host: Host, _args: Mapping[str, Any], report: Report) -> dict[str, Any]:
+        report(40, "the initial ramdisk")
+        time.sleep(0.5)
+        return {}
+
+    monkeypatch.setattr(commands, "PULSE_EVERY", 0.05)
+    monkeypatch.setattr(commands, "REPORT_EVERY", 0.0)
+    monkeypatch.setattr(commands, "WORK", {"think": think})
+    script = Script({"hello": [{"token": "T"}], "next": [command("think"), REBOOT]})
+    run(host(), serving(script))
+    said = script.bodies("progress")
+    assert len(said) >= 3
+    assert {(body["percent"], body["message"]) for body in said} == {(40, "the initial ramdisk")}
 
 
 def test_a_session_that_is_over_is_begun_again(serving: Any) -> None:

@@ -1,8 +1,9 @@
 """What the manager can ask of a machine: a closed table of typed commands. Nothing from the network is run as text."""
 
 import contextlib
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from rackhand.agent.speed import measure_speed
 from rackhand.agent.wipe import wipe_disks
 
 REPORT_EVERY = 2.0
+PULSE_EVERY = 20.0
 
 Json = dict[str, Any]
 
@@ -26,29 +28,56 @@ NO_REASON_TO_STOP = (ManagerAway, Misunderstood, SessionOver)
 
 
 class Report:
-    """Tells the manager how far a command is, not too often; one that does not listen is no reason to stop."""
+    """Tells the manager how far a command is, not too often; one that does not listen is no reason to stop.
+
+    Within `pulsing` it tells the last word again while the command says nothing: making an initial ramdisk can take
+    minutes on a slow machine, and an agent that is silent for long is taken for dead.
+    """
 
     def __init__(self, manager: Manager, command: Command) -> None:
         self._manager = manager
         self._command = command
+        self._turn = threading.Lock()
         self._next = 0.0
+        self._last: tuple[int | None, str] = (None, command.kind)
+        self._is_wanted = True
 
     def __call__(self, percent: int | None, message: str) -> None:
         """Raise `Unwanted` when the manager says so."""
-        if time.monotonic() < self._next:
-            return
-        try:
-            wanted = self._manager.progress(self._command, percent, message)
-        except NO_REASON_TO_STOP:
-            wanted = True
-        self._next = time.monotonic() + REPORT_EVERY
-        if not wanted:
+        with self._turn:
+            self._last = (percent, message)
+            if time.monotonic() >= self._next:
+                self._send()
+        if not self._is_wanted:
             raise Unwanted
 
     def note(self, words: str) -> None:
         """Tell a line for the log, or do without when the manager is away."""
-        with contextlib.suppress(*NO_REASON_TO_STOP):
+        with self._turn, contextlib.suppress(*NO_REASON_TO_STOP):
             self._manager.log([words])
+
+    @contextlib.contextmanager
+    def pulsing(self) -> Iterator[None]:
+        """Be heard at least every `PULSE_EVERY` seconds until the end of the block."""
+        is_over = threading.Event()
+        pulse = threading.Thread(target=self._pulse, args=(is_over,), name="pulse", daemon=True)
+        pulse.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            pulse.join()
+
+    def _pulse(self, is_over: threading.Event) -> None:
+        while not is_over.wait(PULSE_EVERY):
+            with self._turn:
+                if time.monotonic() >= self._next + PULSE_EVERY - REPORT_EVERY:
+                    self._send()
+
+    def _send(self) -> None:
+        with contextlib.suppress(*NO_REASON_TO_STOP):
+            self._is_wanted = self._manager.progress(self._command, *self._last)
+        self._next = time.monotonic() + REPORT_EVERY
 
 
 Work = Callable[[Host, Mapping[str, Any], Report], "Json | Outcome"]
@@ -125,7 +154,8 @@ def execute(host: Host, command: Command, report: Report) -> Outcome:
 
 def _work(work: Work, host: Host, command: Command, report: Report) -> Outcome:
     try:
-        done = work(host, command.args, report)
+        with report.pulsing():
+            done = work(host, command.args, report)
         return done if isinstance(done, Outcome) else Outcome(ok=True, result=done)
     except Unwanted:
         return Outcome(ok=False, error="It was not wanted any more.")
