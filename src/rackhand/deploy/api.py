@@ -4,8 +4,10 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from rackhand.deploy import certificates
+from rackhand.deploy.certificate_pdf import pdf_of
 from rackhand.deploy.diagnose import DIAGNOSE, Diagnose
 from rackhand.deploy.model import Erasure, SigningKey
 from rackhand.deploy.schemas import ClearBody, DiagBody, erasure_row
@@ -19,6 +21,7 @@ from rackhand.servers import queries
 from rackhand.servers.service import refuse_protected
 from rackhand.tasks.api import CurrentEngine
 from rackhand.users.auth import Admin, CurrentActor, CurrentUser
+from rackhand.users.model import User
 
 router = APIRouter(prefix="/dci/v3", tags=["operations"], route_class=TransactionRoute)
 
@@ -79,14 +82,28 @@ async def list_erasures(id: ObjectId, session: Session, admin: Admin) -> Respons
 @router.get("/server/{id}/erasure/{erasure_id}", response_model=dict[str, Any])
 async def get_certificate(id: ObjectId, erasure_id: ObjectId, session: Session, admin: Admin) -> Response:
     """Give the certificate of a proven full wipe; `rackhand certificate verify` checks it without this server."""
-    server = await queries.by_id(session, id, visible_to=admin)
+    return json_response(await _certificate(session, id, erasure_id, admin))
+
+
+@router.get("/server/{id}/erasure/{erasure_id}/pdf", response_class=Response)
+async def print_certificate(id: ObjectId, erasure_id: ObjectId, session: Session, admin: Admin) -> Response:
+    """Give the certificate as a page (PDF) with the signed document attached."""
+    found = await _certificate(session, id, erasure_id, admin)
+    headers = {"content-disposition": f'attachment; filename="erasure-{id}-{erasure_id}.pdf"'}
+    return Response(pdf_of(found), 200, headers, "application/pdf")
+
+
+async def _certificate(
+    session: AsyncSession, server_id: int, erasure_id: int, viewer: User
+) -> dict[str, Any]:
+    server = await queries.by_id(session, server_id, visible_to=viewer)
     erasure = await session.get(Erasure, erasure_id)
     if erasure is None or erasure.server_id != server.id:
-        raise NotFound(f"Server {id} has no wipe {erasure_id}.")
+        raise NotFound(f"Server {server_id} has no wipe {erasure_id}.")
     if erasure.key_id is None:
         raise Conflict(f"Wipe {erasure_id} has no certificate: only a full wipe that was proven has one.")
     key = await session.get_one(SigningKey, erasure.key_id)
-    return json_response(certificates.certificate(erasure, key.public_key))
+    return certificates.certificate(erasure, key.public_key)
 
 
 @router.get("/certificate_key", response_model=ListAnswer)

@@ -1,6 +1,6 @@
 """What operations on whole servers need of a server, and writing down what a diagnosis found."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rackhand.db import utcnow
 from rackhand.deploy.hardware import GB, changes_between, complaints, configuration_of, hardware_info
+from rackhand.deploy.model import Erasure
 from rackhand.errors import Conflict
 from rackhand.events.service import SYSTEM, record
 from rackhand.http.wire import wire_time
@@ -28,6 +29,12 @@ def refuse_unbootable(server: Server) -> None:
             f"Server {server.id} has no network interface, so nobody would know it when it boots."
             f" Add one: POST server/{server.id}/nic."
         )
+
+
+async def erasures_of(session: AsyncSession, server_id: int) -> Sequence[Erasure]:
+    """The wipes of a server, the newest first."""
+    query = select(Erasure).where(Erasure.server_id == server_id).order_by(Erasure.id.desc())
+    return (await session.scalars(query)).all()
 
 
 async def save_diagnosis(

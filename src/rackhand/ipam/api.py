@@ -60,6 +60,7 @@ _Route = dry_run_route(dns.describe)
 server_router = APIRouter(prefix="/dci/v3", tags=["addresses"], route_class=_Route)
 address_router = APIRouter(tags=["addresses"], route_class=_Route)
 network_router = APIRouter(tags=["networks"], route_class=_Route)
+transfer_router = APIRouter(prefix="/ip/v3", tags=["networks"], route_class=_Route)
 
 Params = Annotated[ListParams, Depends(list_params)]
 SpaceName = Annotated[
@@ -469,7 +470,7 @@ async def delete_userspace(id: ObjectId, session: Session, _admin: Admin, actor:
 # --- import and export
 
 
-@network_router.post("/import", response_model=ListAnswer)
+@transfer_router.post("/import", response_model=ListAnswer)
 async def import_lines(session: Session, admin: Admin, actor: CurrentActor, body: ImportBody) -> Response:
     """Add networks, pools, ranges and addresses; the answer has a row per line. With `dry_run` nothing is kept."""
     if (body.lines is None) == (body.csv is None):
@@ -482,7 +483,7 @@ async def import_lines(session: Session, admin: Admin, actor: CurrentActor, body
     return list_response(report, len(report), await last_notify(session))
 
 
-@network_router.get("/export", response_class=StreamingResponse)
+@transfer_router.get("/export", response_class=StreamingResponse)
 async def export_lines(
     request: Request,
     _admin: Admin,
@@ -522,6 +523,7 @@ def _values(body: Body, *, nullable: frozenset[str] | set[str] = frozenset()) ->
 
 router = APIRouter()
 router.include_router(server_router)
+router.include_router(transfer_router)
 for _service in ("/ip/v3", "/vm/v3", "/dci/v3"):
     router.include_router(address_router, prefix=_service)
     router.include_router(network_router, prefix=_service)
