@@ -30,17 +30,19 @@ DeviceT_co = TypeVar("DeviceT_co", bound=Device, covariant=True)
 class Driver(Generic[DeviceT_co]):
     """A way to speak to a kind of device.
 
-    *connect* takes the endpoint and the slots that bound what runs at once; it sends nothing yet.
+    *connect* takes the endpoint and the slots that bound what runs at once; it sends nothing yet. *has_console* says
+    whether a BMC may give a serial console through it.
     """
 
     title: str
     port: int
     connect: Callable[[Endpoint, asyncio.Semaphore], DeviceT_co]
     settings: type[BaseModel]
+    has_console: bool = False
 
 
 DRIVERS: Mapping[str, Driver[BmcDriver]] = {  # of BMCs
-    "ipmi": Driver(title="IPMI 2.0", port=623, connect=IpmiBmc, settings=IpmiSettings),
+    "ipmi": Driver(title="IPMI 2.0", port=623, connect=IpmiBmc, settings=IpmiSettings, has_console=True),
     "redfish": Driver(title="Redfish", port=443, connect=RedfishBmc, settings=RedfishSettings),
 }
 SWITCH_DRIVERS: Mapping[str, Driver[SwitchDriver]] = {

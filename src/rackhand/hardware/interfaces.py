@@ -84,6 +84,19 @@ class Sensor:
     status: str
 
 
+class Console(Protocol):
+    """The serial console of a server, open until `close`. Another session of the same BMC cannot have it meanwhile."""
+
+    async def read(self) -> bytes:
+        """Return what came out next; nothing means that it has ended, and `close` tells why."""
+
+    async def write(self, data: bytes) -> None:
+        """Type *data*."""
+
+    async def close(self) -> str:
+        """End it, and return why it had ended already, in words, or nothing. Safe to repeat."""
+
+
 class Bmc(Protocol):
     """A baseboard management controller.
 
@@ -112,6 +125,12 @@ class Bmc(Protocol):
 
     async def reset_bmc(self) -> None:
         """Restart the BMC itself; the host keeps running, the BMC is gone for minutes."""
+
+    async def console(self) -> Console:
+        """Open the serial console; it outlives the conversation. Raise `Refused` while another session has it."""
+
+    async def free_console(self) -> None:
+        """End whichever session has the serial console; safe to repeat, does nothing when none has it."""
 
 
 class BmcDriver(Bmc, Protocol):

@@ -60,6 +60,11 @@ IPMIPOWER_ERRORS: dict[str, type[HardwareError]] = {
 # ipmitool 1.8.19 with -v, in the order of looking: the last line is the same for a wrong password and a dead
 # host.
 IPMITOOL_ERRORS: tuple[tuple[str, type[HardwareError]], ...] = (
+    ("SOL payload already active", Refused),
+    ("SOL payload disabled", Unsupported),
+    ("SOL payload type disabled", Unsupported),
+    ("SOL session on different port", Unsupported),
+    ("No response activating SOL", Timeout),
     ("RAKP 2 HMAC is invalid", AuthFailed),
     ("unauthorized name", AuthFailed),
     ("Password is too long", AuthFailed),
@@ -113,6 +118,12 @@ SENSOR_STATUS = {"ok": "ok", "nc": "warning", "cr": "critical", "nr": "critical"
 
 RAW_LINE = re.compile(r"^(?: [0-9a-f]{2})+\s*$")
 COMPLETION_CODE = re.compile(r"rsp=0x([0-9a-f]+)")
+
+
+# ipmitool's words before and around the characters of a console, and what a line must begin with to speak to it: a
+# record separator, which no keyboard has a key for.
+CONSOLE_IS_OPEN = re.compile(rb"\[SOL Session operational\.[^\n]*\n")
+ESCAPE = "\x1e"
 
 
 class IpmiSettings(BaseModel):
@@ -222,6 +233,37 @@ class IpmiBmc:
         if output.code:
             _raise_ipmitool_error(self._endpoint, output)
 
+    async def console(self) -> "IpmiConsole":
+        """Activate Serial over LAN; `ipmitool` never takes it from somebody else."""
+        program = await processes.start_on_terminal(
+            self._ipmitool_arguments("-v", "-e", ESCAPE, "sol", "activate"),
+            secret=f"{self._endpoint.password}\n",
+        )
+        console = IpmiConsole(program)
+        said = b""
+        try:
+            async with asyncio.timeout(2 * self._settings.timeout_seconds + GRACE_SECONDS):
+                while not (found := CONSOLE_IS_OPEN.search(said)):
+                    came = await program.read()
+                    if not came:
+                        output = await program.close()
+                        words = processes.Output(output.code or 1, said.decode(errors="replace"), output.err)
+                        _raise_ipmitool_error(self._endpoint, words)
+                    said += came
+        except TimeoutError as error:
+            raise Timeout(f"The BMC at {self._endpoint.address} did not open its console.") from error
+        finally:
+            if not CONSOLE_IS_OPEN.search(said):
+                program.kill()
+        console.first = said[found.end() :]
+        return console
+
+    async def free_console(self) -> None:
+        """Deactivate Serial over LAN, whoever has it."""
+        output = await self._ipmitool("-v", "sol", "deactivate")
+        if output.code and "already de-activated" not in output.err + output.out:
+            _raise_ipmitool_error(self._endpoint, output)
+
     async def device_id(self) -> DeviceId:
         """Ask who the BMC is: the cheapest request that proves address, account and cipher suite."""
         data = await self.raw(0x06, 0x01)
@@ -263,39 +305,56 @@ class IpmiBmc:
         return words
 
     async def _ipmitool(self, *command: str, seconds: float = 0, privilege: str = "") -> processes.Output:
+        return await processes.run(
+            self._ipmitool_arguments(*command, privilege=privilege),
+            secret=f"{self._endpoint.password}\n",
+            slots=self._slots,
+            seconds=max(seconds, 2 * self._settings.timeout_seconds + GRACE_SECONDS),
+        )
+
+    def _ipmitool_arguments(self, *command: str, privilege: str = "") -> list[str]:
         settings = self._settings
         level = {"user": "USER", "operator": "OPERATOR", "admin": "ADMINISTRATOR"}[
             privilege or settings.privilege
         ]
         # Each retry waits a second longer, and two requests stay unanswered before it gives up: R * (R + 1).
         retries = max(1, int((math.sqrt(4 * settings.timeout_seconds + 1) - 1) / 2))
-        return await processes.run(
-            [
-                *(
-                    "ipmitool",
-                    "-I",
-                    "lanplus",
-                    "-H",
-                    _checked_host(self._endpoint),
-                    "-p",
-                    str(self._endpoint.port),
-                ),
-                *(
-                    "-U",
-                    self._endpoint.user,
-                    "-f",
-                    processes.SECRET,
-                    "-C",
-                    str(settings.cipher_suite),
-                    "-L",
-                    level,
-                ),
-                *("-N", "1", "-R", str(retries), *command),
-            ],
-            secret=f"{self._endpoint.password}\n",
-            slots=self._slots,
-            seconds=max(seconds, 2 * settings.timeout_seconds + GRACE_SECONDS),
-        )
+        return [
+            *("ipmitool", "-I", "lanplus"),
+            *("-H", _checked_host(self._endpoint), "-p", str(self._endpoint.port)),
+            *("-U", self._endpoint.user, "-f", processes.SECRET),
+            *("-C", str(settings.cipher_suite), "-L", level, "-N", "1", "-R", str(retries), *command),
+        ]
+
+
+class IpmiConsole:
+    """Serial over LAN through a running `ipmitool`."""
+
+    def __init__(self, program: processes.TerminalProgram) -> None:
+        self.first = b""  # what came with the word that it is open
+        self._program = program
+        self._ended = ""
+        self._is_closed = False
+
+    async def read(self) -> bytes:
+        """Return what came out next; nothing when it has ended."""
+        if self.first:
+            first, self.first = self.first, b""
+            return first
+        return await self._program.read()
+
+    async def write(self, data: bytes) -> None:
+        """Type *data*, but for the character that `ipmitool` listens to itself."""
+        await self._program.write(data.replace(ESCAPE.encode(), b""))
+
+    async def close(self) -> str:
+        """Hang up, upon which `ipmitool` deactivates the payload; return what it complained of when it had ended."""
+        if not self._is_closed:
+            self._is_closed = True
+            output = await self._program.close()
+            lines = [line.strip() for line in output.err.splitlines() if line.startswith("Error")]
+            self._ended = lines[0] if lines and output.code else ""
+        return self._ended
 
 
 async def power_states(

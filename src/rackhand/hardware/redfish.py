@@ -15,6 +15,7 @@ from rackhand.hardware.interfaces import (
     BootDevice,
     BootMode,
     BootOverride,
+    Console,
     Endpoint,
     PowerAction,
     PowerState,
@@ -180,6 +181,15 @@ class RedfishBmc:
             raise Unsupported(f"{self._who} names no manager to restart.")
         await self._reset(await self._get(managers[0]), "#Manager.Reset", ("ForceRestart", "GracefulRestart"))
         self._forget_session()
+
+    async def console(self) -> Console:
+        """Refuse: Redfish itself carries no console, it only tells of services that do."""
+        raise Unsupported(
+            f"{self._who} is spoken to over Redfish, which gives no serial console here. Use IPMI."
+        )
+
+    async def free_console(self) -> None:
+        """Do nothing: no session of ours has a console."""
 
     async def close(self) -> None:
         """Delete the session, so that its slot on the BMC is free, and close the connections."""

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from rackhand.sim.config import BmcKind, BmcUser, MachineConfig
+from rackhand.sim.console import SerialConsole
 from rackhand.sim.events import Action, DetailValue, EventLog, Source
 from rackhand.sim.faults import Fault, Faults
 from rackhand.sim.machine import BootOverride, Machine, Phase, Power
@@ -73,6 +74,7 @@ class Bmc:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
+        self.console = SerialConsole(machine)
         self.resets = 0
         self.random = random.Random(zlib.crc32(machine.config.name.encode()) + machine.config.seed)  # noqa: S311
         self._away_until = -math.inf

@@ -55,6 +55,8 @@ class Action(StrEnum):
     USER_LOCKED = "user_locked"
     SESSION_REFUSED = "session_refused"
     SESSION_CLOSED = "session_closed"
+    CONSOLE_OPENED = "console_opened"
+    CONSOLE_CLOSED = "console_closed"
     BMC_RESET = "bmc_reset"
     BMC_READY = "bmc_ready"
     FAULT_ON = "fault_on"

@@ -18,11 +18,13 @@ from rackhand.sim.config import Privilege
 from rackhand.sim.events import Action, Source
 from rackhand.sim.faults import Fault
 from rackhand.sim.rmcp import CipherSuite, Keys, PayloadType, Status
+from rackhand.sim.sol import SolPayload
 
 MAX_SESSIONS = 4  # the fewest that real BMCs have
 IDLE_SECONDS = 60.0  # simulated; section 6.12.15: 60 s, give or take 3
 HANDSHAKE_SECONDS = 10.0  # real; a half-open session that goes no further frees its slot
 ABANDONED_SECONDS = 3.0  # real; longer than the usual clients wait before they send a message again
+CONSOLE_SECONDS = 60.0  # real: clients keep a console open by a clock of their own
 WINDOW = 16  # sequence numbers that may come late, section 6.12.13
 
 Address = tuple[str, int]
@@ -70,6 +72,8 @@ class IpmiFace(asyncio.DatagramProtocol):
         self._sessions: dict[int, _Session] = {}
         self._life = bmc.life
         self._memory = ipmi_commands.Memory()
+        self._sol: SolPayload | None = None
+        self._sol_session: _Session | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the socket."""
@@ -92,6 +96,8 @@ class IpmiFace(asyncio.DatagramProtocol):
         if self._life != self.bmc.life:
             self._life = self.bmc.life
             self._sessions.clear()
+            self._memory.console = None
+            self._settle_console()
         try:
             answer = self._reply(data, address)
         except rmcp.MalformedError:
@@ -109,7 +115,7 @@ class IpmiFace(asyncio.DatagramProtocol):
         if isinstance(datagram, rmcp.Ping):
             return rmcp.pong(datagram)
         match datagram.payload_type:
-            case PayloadType.IPMI if datagram.session_id:
+            case PayloadType.IPMI | PayloadType.SOL if datagram.session_id:
                 answer = self._reply_in_session(datagram, address)
             case PayloadType.IPMI:
                 answer = self._reply_outside(datagram)
@@ -146,16 +152,44 @@ class IpmiFace(asyncio.DatagramProtocol):
         session.highest = max(session.highest, datagram.sequence)
         session.used_at = self._now()
         session.address = address
-        request = rmcp.parse_request(message)
-        answer = self._run_once(request, session)
-        session.sent += 1
-        sealed = rmcp.seal(answer, session_id=session.remote_id, sequence=session.sent, keys=session.keys)
-        session.replies[datagram.sequence] = sealed
+        kind = PayloadType(datagram.payload_type)
+        if kind is PayloadType.SOL:
+            answer = self._sol.receive(message) if self._sol and session is self._sol_session else None
+        else:
+            answer = self._run_once(rmcp.parse_request(message), session)
+        sealed = None if answer is None else _seal(answer, kind, session, session.keys)
+        if sealed is not None:
+            session.replies[datagram.sequence] = sealed
         if len(session.replies) > WINDOW:
             session.replies.popitem(last=False)
         if session.rights.closed:
             self._close(session, why="closed by the client")
+        self._settle_console()
         return sealed
+
+    def _settle_console(self) -> None:
+        """Make the SOL payload that of the session that the commands have given it to; tell who has lost it."""
+        holder = self._memory.console
+        before = self._sol_session
+        if before is not None and before.rights is holder:
+            return
+        if self._sol is not None and before is not None:
+            self._sol.stop(tells=before.id in self._sessions)
+            self._record(Action.CONSOLE_CLOSED, user=before.user)
+        session = next((each for each in self._sessions.values() if each.rights is holder), None)
+        self._sol = self._sol_session = None
+        if holder is not None and session is not None:
+            self._sol_session = session
+            self._sol = SolPayload(self.bmc.console, lambda packet: self._send_sol(session, packet))
+            self._record(Action.CONSOLE_OPENED, user=session.user)
+
+    def _send_sol(self, session: _Session, packet: bytes) -> None:
+        """Send a packet that no datagram has asked for; what goes wrong on the way happens to it too."""
+        if self._transport is None or self._transport.is_closing() or session.keys is None:
+            return
+        if self.bmc.is_silent or self._life != self.bmc.life or self.bmc.loses_packet():
+            return
+        self._transport.sendto(_seal(packet, PayloadType.SOL, session, session.keys), session.address)
 
     def _run_once(self, request: rmcp.Request, session: _Session) -> bytes:
         """Do a request; one that acts is not done again when a client repeats it in a new datagram.
@@ -292,7 +326,9 @@ class IpmiFace(asyncio.DatagramProtocol):
             session.password, session.remote_random + session.random + session.named_role
         )
         session.keys = Keys.derive(suite, session_key)
-        session.rights = ipmi_commands.SessionRights(session.user, Privilege(session.role & 0x0F))
+        session.rights = ipmi_commands.SessionRights(
+            session.user, Privilege(session.role & 0x0F), session_id=session.id
+        )
         session.used_at = self._now()
         self.bmc.accept_login(session.user, Source.IPMI)
         guid = self.bmc.config.uuid.bytes_le
@@ -318,12 +354,17 @@ class IpmiFace(asyncio.DatagramProtocol):
         half_open = self.bmc.real_to_simulated(HANDSHAKE_SECONDS)
         for session in list(self._sessions.values()):
             allowed = half_open if session.keys is None else idle
+            if session is self._sol_session:
+                allowed = max(idle, self.bmc.real_to_simulated(CONSOLE_SECONDS))
             if self._now() - session.used_at > allowed:
                 self._close(session, why="idle")
 
     def _close(self, session: _Session, *, why: str) -> None:
         del self._sessions[session.id]
         self._record(Action.SESSION_CLOSED, user=session.user, why=why)
+        if session.rights is not None and self._memory.console is session.rights:
+            self._memory.console = None
+            self._settle_console()
 
     def _take_id(self) -> int:
         # An id that no earlier life has used, so that a client of that life is not answered by mistake.
@@ -337,6 +378,13 @@ class IpmiFace(asyncio.DatagramProtocol):
 
     def _record(self, action: Action, **detail: str) -> None:
         self.bmc.log.append(self.bmc.config.name, Source.IPMI, action, **detail)
+
+
+def _seal(message: bytes, kind: PayloadType, session: _Session, keys: Keys) -> bytes:
+    session.sent += 1
+    return rmcp.seal(
+        message, session_id=session.remote_id, sequence=session.sent, keys=keys, payload_type=kind
+    )
 
 
 def _failure(tag: int, status: Status, remote_id: int) -> bytes:

@@ -23,6 +23,7 @@ MAX_USERS = 10
 DOCUMENTATION_IANA = 32473  # enterprise number for examples, RFC 5612
 IDENTIFY_SECONDS = 15
 MAX_READ = 64
+SOL_BYTES = 255  # of a SOL payload, either way
 
 
 class Code(IntEnum):
@@ -30,6 +31,7 @@ class Code(IntEnum):
 
     OK = 0x00
     PARAMETER_NOT_SUPPORTED = 0x80
+    PAYLOAD_STATE = 0x80  # of Activate Payload: active already; of Deactivate Payload: not active
     BUSY = 0xC0
     INVALID_COMMAND = 0xC1
     RESERVATION_CANCELLED = 0xC5
@@ -81,13 +83,15 @@ class SessionRights:
     limit: Privilege
     privilege: Privilege = Privilege.USER
     closed: bool = False
+    session_id: int = 0
 
 
 @dataclass
 class Memory:
-    """What the commands of one BMC remember between requests."""
+    """What the commands of one BMC remember between requests; *console* is the session that has the SOL payload."""
 
     reservation: int = 0
+    console: SessionRights | None = None
     boot_acknowledge: bytes = b"\x00\x00"
 
 
@@ -432,6 +436,80 @@ def _lan_parameter(call: Call) -> bytes:
     return b"\x11" + value
 
 
+# Payloads, chapter 24, and Serial over LAN, chapter 26
+
+
+def _sol_instance(call: Call) -> None:
+    call.need(2)
+    if call.data[0] & 0x3F != rmcp.PayloadType.SOL:
+        raise CommandFailed(Code.INVALID_FIELD)
+    if call.data[1] & 0x0F != 1:
+        raise CommandFailed(Code.OUT_OF_RANGE)
+
+
+def _activate_payload(call: Call) -> bytes:
+    _sol_instance(call)
+    if call.memory.console is not None:
+        raise CommandFailed(Code.PAYLOAD_STATE)
+    call.memory.console = call.rights
+    port = call.bmc.config.bmc.port
+    return bytes(4) + struct.pack("<HHHH", SOL_BYTES, SOL_BYTES, port, 0xFFFF)
+
+
+def _deactivate_payload(call: Call) -> bytes:
+    _sol_instance(call)
+    if call.memory.console is None:
+        raise CommandFailed(Code.PAYLOAD_STATE)
+    call.memory.console = None
+    return b""
+
+
+def _payload_status(call: Call) -> bytes:
+    call.need(1)
+    is_active = call.data[0] & 0x3F == rmcp.PayloadType.SOL and call.memory.console is not None
+    return bytes((0x01, 0x01 if is_active else 0x00, 0x00))
+
+
+def _payload_instance(call: Call) -> bytes:
+    _sol_instance(call)
+    holder = call.memory.console
+    return struct.pack("<I", 0 if holder is None else holder.session_id) + bytes((0x01,)) + bytes(7)
+
+
+def _user_payloads(_call: Call) -> bytes:
+    return b"\x02\x00\x00\x00"  # SOL
+
+
+def _payload_support(_call: Call) -> bytes:
+    return b"\x03\x00\x3f\x00\x00\x00\x00\x00"  # IPMI messages and SOL; what makes a session
+
+
+def _payload_version(call: Call) -> bytes:
+    call.need(2)
+    if call.data[1] & 0x3F not in {rmcp.PayloadType.IPMI, rmcp.PayloadType.SOL}:
+        raise CommandFailed(Code.PARAMETER_NOT_SUPPORTED)
+    return b"\x10"
+
+
+def _sol_parameter(call: Call) -> bytes:
+    call.need(4)
+    values: dict[int, bytes] = {
+        0: b"\x00",
+        1: b"\x01",  # enabled
+        2: bytes((0xC0 | Privilege.OPERATOR,)),  # encrypted and authenticated
+        3: b"\x01\xc8",  # sent after 5 ms or 200 characters
+        4: b"\x07\x32",  # 7 repetitions, every 500 ms
+        5: b"\x0a",  # 115,200 bit/s
+        6: b"\x0a",
+        7: bytes((CHANNEL,)),
+        8: struct.pack("<H", call.bmc.config.bmc.port),
+    }
+    value = values.get(call.data[1])
+    if value is None:
+        raise CommandFailed(Code.PARAMETER_NOT_SUPPORTED)
+    return b"\x11" + value
+
+
 CHASSIS, SENSOR, APP, STORAGE, TRANSPORT = 0x00, 0x04, 0x06, 0x0A, 0x0C
 
 COMMANDS: Final[dict[tuple[int, int], Command]] = {
@@ -459,6 +537,13 @@ COMMANDS: Final[dict[tuple[int, int], Command]] = {
     (APP, 0x41): Command(_channel_access),
     (APP, 0x42): Command(_channel_information),
     (APP, 0x44): Command(_user_access, Privilege.OPERATOR),
+    (APP, 0x48): Command(_activate_payload, Privilege.OPERATOR, acts=True),
+    (APP, 0x49): Command(_deactivate_payload, Privilege.OPERATOR, acts=True),
+    (APP, 0x4A): Command(_payload_status),
+    (APP, 0x4B): Command(_payload_instance),
+    (APP, 0x4D): Command(_user_payloads, Privilege.OPERATOR),
+    (APP, 0x4E): Command(_payload_support),
+    (APP, 0x4F): Command(_payload_version),
     (APP, 0x46): Command(_user_name, Privilege.OPERATOR),
     (APP, 0x54): Command(_cipher_suites, None),
     (STORAGE, 0x10): Command(_fru_size),
@@ -471,4 +556,5 @@ COMMANDS: Final[dict[tuple[int, int], Command]] = {
     (STORAGE, 0x43): Command(_sel_entry),
     (STORAGE, 0x48): Command(_sel_time),
     (TRANSPORT, 0x02): Command(_lan_parameter, Privilege.OPERATOR),
+    (TRANSPORT, 0x22): Command(_sol_parameter),
 }

@@ -88,6 +88,12 @@ class Rack:
         self.network = Network(config.cables, self.switches, self.bmcs, self.pdus, events)
         if config.cables:
             self.boot_network.vlan_of = self.network.vlan_of
+        events.watch(self._tell_console)
+
+    def _tell_console(self, event: Event) -> None:
+        bmc = self.bmcs.get(event.device)
+        if bmc is not None:
+            bmc.console.tell(event)
 
     @property
     def control_url(self) -> str:

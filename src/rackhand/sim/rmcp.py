@@ -27,6 +27,7 @@ class PayloadType(IntEnum):
     """Payload types of table 13-16 that are spoken here."""
 
     IPMI = 0x00
+    SOL = 0x01
     OPEN_SESSION_REQUEST = 0x10
     OPEN_SESSION_RESPONSE = 0x11
     RAKP_1 = 0x12
@@ -193,14 +194,21 @@ def open_payload(datagram: Datagram, keys: Keys) -> bytes:
     return clear[: -1 - padding]
 
 
-def seal(message: bytes, *, session_id: int, sequence: int, keys: Keys) -> bytes:
-    """Return an encrypted and authenticated datagram with an IPMI message in it."""
+def seal(
+    message: bytes,
+    *,
+    session_id: int,
+    sequence: int,
+    keys: Keys,
+    payload_type: PayloadType = PayloadType.IPMI,
+) -> bytes:
+    """Return an encrypted and authenticated datagram with an IPMI message, or another payload, in it."""
     padding = -(len(message) + 1) % BLOCK
     clear = message + bytes(range(1, padding + 1)) + bytes((padding,))
     vector = os.urandom(BLOCK)
     encryptor = Cipher(algorithms.AES(keys.k2), modes.CBC(vector)).encryptor()
     payload = vector + encryptor.update(clear) + encryptor.finalize()
-    head = struct.pack("<BBIIH", AUTH_RMCP_PLUS, 0xC0 | PayloadType.IPMI, session_id, sequence, len(payload))
+    head = struct.pack("<BBIIH", AUTH_RMCP_PLUS, 0xC0 | payload_type, session_id, sequence, len(payload))
     signed = head + payload
     integrity_padding = -(len(signed) + 2) % 4
     signed += b"\xff" * integrity_padding + bytes((integrity_padding, 0x07))
