@@ -57,6 +57,7 @@ prove: setup ## Kill the process before, inside and after every step of every op
 	$(BIN)/python -m tests.prove
 
 screenshots: setup ## Take pictures of the console, filled by the demo, into docs/screenshots
+	@[ -e /usr/share/fonts/opentype/inter ] || $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends fonts-inter
 	$(BIN)/python -m tests.web.screenshots
 
 vendor: ## Renew the console's libraries from npm (needs npm; packaging/vendor_web.py names their versions)

@@ -16,7 +16,7 @@ from rackhand.http.protocol import RackhandHttpProtocol
 from rackhand.settings import Settings
 from rackhand.sim.demo import PROVISIONING_VLAN, demo_rack
 from rackhand.sim.netboot import write_stub_ramdisk
-from rackhand.sim.rack import running_rack
+from rackhand.sim.rack import Rack, running_rack
 from rackhand.users import queries as users
 from rackhand.users import service
 from tests.conftest import PASSWORD
@@ -33,6 +33,7 @@ class Site:
     url: str
     services: Services
     browser: Browser
+    rack: Rack
 
     async def sign_in(
         self, email: str, *, size: tuple[int, int] = DESKTOP, theme: str = "light", locale: str = "en-GB"
@@ -67,11 +68,13 @@ def complaints_of(page: Page) -> list[str]:
 
 
 @asynccontextmanager
-async def running_site(data: Path, *, machines: int = 12, time_scale: float = 20.0) -> AsyncIterator[Site]:
+async def running_site(
+    data: Path, *, machines: int = 12, time_scale: float = 20.0, cabinets: int | None = None
+) -> AsyncIterator[Site]:
     """Run the demo and a browser until the block ends."""
     write_stub_ramdisk(data)
     settings = Settings(data=data, listen="127.0.0.1:0", boot_listen="127.0.0.1:0", poll_interval=10)
-    config = demo_rack(machines, time_scale=time_scale)
+    config = demo_rack(machines, time_scale=time_scale, cabinets=cabinets)
     async with (
         running_rack(config, data / "rack.json") as rack,
         open_services(settings) as services,
@@ -97,7 +100,7 @@ async def running_site(data: Path, *, machines: int = 12, time_scale: float = 20
         port = server.servers[0].sockets[0].getsockname()[1]
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         try:
-            yield Site(f"http://127.0.0.1:{port}", services, browser)
+            yield Site(f"http://127.0.0.1:{port}", services, browser, rack)
         finally:
             await browser.close()
             services.stopping.set()

@@ -1,6 +1,7 @@
 """Reading history."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -34,6 +35,19 @@ async def page(session: AsyncSession, params: ListParams, *, owner_id: int | Non
     """Events, oldest first unless asked otherwise; with *owner_id* those of one user's objects only."""
     query = _visible(select(Event), owner_id)
     return await fetch_page(session, query, params, FIELDS, tie_breaker=Event.id)
+
+
+async def latest(session: AsyncSession, *, limit: int) -> Sequence[Event]:
+    """The newest events, the newest first, without counting the others."""
+    return (await session.scalars(select(Event).order_by(Event.id.desc()).limit(limit))).all()
+
+
+async def last_at(session: AsyncSession, kind: str, *, subject_kind: str, subject_id: int) -> datetime | None:
+    """When an event of *kind* happened to a subject for the last time."""
+    query = select(func.max(Event.at)).where(
+        Event.subject_kind == subject_kind, Event.subject_id == subject_id, Event.kind == kind
+    )
+    return await session.scalar(query)
 
 
 async def since(session: AsyncSession, event_id: int, *, limit: int) -> Sequence[Event]:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rackhand.db import AnyRow, utcnow
 from rackhand.errors import NotFound
-from rackhand.events.queries import last_notify
+from rackhand.events.queries import last_at, last_notify
 from rackhand.http.periods import Moment, Period, range_of
 from rackhand.http.transaction import Session, TransactionRoute
 from rackhand.http.wire import MAX_ID, ListAnswer, ObjectId, json_response, list_response, wire_time
@@ -55,7 +55,8 @@ async def show_energy(
     """Show energy, average and peak power of all outlets together and of each, and the points of a graph."""
     rows = await _connections(session, id, viewer, connection)
     first, last = range_of(period, begin, end, now=utcnow())
-    found = [measured(await _samples(session, row, first, last)) for row in rows]
+    seen_from = max(first, await _since(session, id, viewer))
+    found = [measured(await _samples(session, row, seen_from, last)) for row in rows]
     cords = [
         {
             "connection_id": row.connection_id,
@@ -113,6 +114,7 @@ async def export_samples(
     """Give the raw readings, from which anybody computes the same energy (docs/power.md)."""
     rows = await _connections(session, id, viewer, connection)
     first, last = range_of(period, begin, end, now=utcnow())
+    first = max(first, await _since(session, id, viewer))
     found = [
         dict(zip(COLUMNS, (row.connection_id, sample.at, sample.energy_wh, sample.watts), strict=True))
         for row in rows
@@ -131,6 +133,14 @@ async def export_samples(
 async def _samples(session: AsyncSession, row: AnyRow, first: int, last: int) -> list[Sample]:
     """The samples of a cord: what its outlet measured before it was plugged in is not the server's."""
     return await samples.samples_of(session, row[0].id, max(first, int(row.plugged_at.timestamp())), last)
+
+
+async def _since(session: AsyncSession, server_id: int, viewer: User) -> int:
+    """From when on *viewer* may see the energy of a server: a customer sees nothing of who had it before."""
+    if viewer.is_admin:
+        return 0
+    given = await last_at(session, "server.owner_given", subject_kind="server", subject_id=server_id)
+    return int(given.timestamp()) if given else 0
 
 
 async def _connections(

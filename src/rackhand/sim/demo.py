@@ -126,6 +126,7 @@ def demo_rack(
     time_scale: float = 1.0,
     tls: bool = False,
     password: str | None = None,
+    cabinets: int | None = None,
 ) -> RackConfig:
     """Return a rack of *count* machines, called `node-001` and so on; equal arguments give an equal rack.
 
@@ -133,20 +134,18 @@ def demo_rack(
     cabinet. Each cabinet has a switch, `sw-1` and so on: NICs from port 1 on, in VLAN 1, then BMCs and PDUs in
     the management VLAN. It has two PDUs, `pdu-1a` for the feeds a and `pdu-1b` for the feeds b. BMCs listen on
     *base_port* and the ports after it, switches and then PDUs on those that follow, or all on free ports when
-    it is 0. Each BMC has its own password, `bmc-` and the serial number, unless one is given for all; each also
-    has a user `viewer` that may only look. Switches and PDUs have communities, `read-` and `write-` and their
-    name, and an SNMPv3 user.
+    it is 0. With *cabinets* there are so many, else as few as hold the machines. Each BMC has its own
+    password, `bmc-` and the serial number, unless one is given for all; each also has a user `viewer` that may
+    only look. Switches and PDUs have communities, `read-` and `write-` and their name, and an SNMPv3 user.
     """
-    cabinets = [
-        CabinetConfig(f"rack-{number + 1}", CABINET_UNITS)
-        for number in range(max(2, -(-count // MACHINES_PER_CABINET)))
-    ]
-    next_unit = [1] * len(cabinets)
+    wanted = max(2, -(-count // MACHINES_PER_CABINET)) if cabinets is None else cabinets
+    racks = [CabinetConfig(f"rack-{number + 1}", CABINET_UNITS) for number in range(wanted)]
+    next_unit = [1] * len(racks)
     macs = _Macs()
     machines = []
     for index in range(count):
         configuration = CONFIGURATIONS[index // 2 % len(CONFIGURATIONS)]
-        place = index // 2 % len(cabinets)
+        place = index // 2 % len(racks)
         serial = f"RV{index + 1:05d}"
         bmc = BmcConfig(
             kind=BmcKind.REDFISH if index % 2 else BmcKind.IPMI,
@@ -176,7 +175,7 @@ def demo_rack(
                 bmc=bmc,
                 nics=nics,
                 disks=_disks(configuration, serial),
-                rack=cabinets[place].name,
+                rack=racks[place].name,
                 unit=next_unit[place],
                 height=configuration.height,
                 boot_mode=configuration.boot_mode,
@@ -185,7 +184,7 @@ def demo_rack(
             )
         )
         next_unit[place] += configuration.height
-    cables = _cables(machines, cabinets)
+    cables = _cables(machines, racks)
     switches = [
         _switch(
             index,
@@ -194,16 +193,16 @@ def demo_rack(
             host=host,
             port=base_port + count + index if base_port else 0,
         )
-        for index, cabinet in enumerate(cabinets)
+        for index, cabinet in enumerate(racks)
     ]
-    first_pdu_port = base_port + count + len(cabinets)
+    first_pdu_port = base_port + count + len(racks)
     pdus = [
         _pdu(index, cabinet, machines, host=host, port=first_pdu_port + index if base_port else 0)
-        for index, cabinet in enumerate(cabinet for cabinet in cabinets for _feed in FEEDS)
+        for index, cabinet in enumerate(cabinet for cabinet in racks for _feed in FEEDS)
     ]
     return RackConfig(
         machines=tuple(machines),
-        racks=tuple(cabinets),
+        racks=tuple(racks),
         switches=tuple(switches),
         pdus=tuple(pdus),
         cables=tuple(cables),

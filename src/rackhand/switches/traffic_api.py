@@ -12,13 +12,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import PlainTextResponse
-from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rackhand.db import AnyRow, utcnow
 from rackhand.errors import Invalid, NotFound
-from rackhand.events.model import Event
-from rackhand.events.queries import last_notify
+from rackhand.events.queries import last_at, last_notify
 from rackhand.http.transaction import Session, TransactionRoute
 from rackhand.http.wire import MAX_ID, ListAnswer, ObjectId, json_response, list_response, wire_time
 from rackhand.servers import queries as servers
@@ -230,10 +228,7 @@ async def _since(session: AsyncSession, server_id: int, viewer: User) -> Callabl
     """
     if viewer.is_admin:
         return lambda _row: 0
-    query = select(func.max(Event.at)).where(
-        Event.subject_kind == "server", Event.subject_id == server_id, Event.kind == "server.owner_given"
-    )
-    given = await session.scalar(query)
+    given = await last_at(session, "server.owner_given", subject_kind="server", subject_id=server_id)
     owned = int(given.timestamp()) if given else 0
     return lambda row: max(owned, int(row.connected_at.timestamp()))
 

@@ -2,6 +2,7 @@
 
 from starlette.responses import Response
 
+from rackhand.events import queries as events
 from rackhand.http.lists import ListParams
 from rackhand.servers import queries as servers
 from rackhand.tasks import queries as tasks
@@ -10,6 +11,7 @@ from rackhand.web.routing import SIGNED_IN, show
 from rackhand.web.servers import show_servers
 
 SHOWN = 12
+SHOWN_EVENTS = 10
 BROKEN = (
     "status EQ 'quarantined' OR power_unreachable_since IS NOT null OR bmc_connection.refused_at IS NOT null"
     " OR diagnostics_message IS NOT null OR operation.status EQ 'failed'"
@@ -38,6 +40,7 @@ async def show_overview(page: Page) -> Response:
         running=running[:SHOWN],
         has_more=len(running) > SHOWN,
         broken_where=BROKEN,
+        latest=await events.latest(page.session, limit=SHOWN_EVENTS),
     )
 
 

@@ -18,7 +18,7 @@ from rackhand.web.routing import change, show
 from rackhand.web.texts import gettext, marked
 
 SIDE_BY_SIDE = 12
-UNIT_HEIGHT = 20  # of the picture, in its own units
+UNIT_HEIGHT = 14  # of the picture, in its own units
 ACTIVE = {"queued", "running", "waiting"}
 
 

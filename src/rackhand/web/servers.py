@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from rackhand.deploy import api as deploy_api
 from rackhand.deploy import release_api
+from rackhand.deploy import service as deploy
 from rackhand.deploy.schemas import ClearBody
 from rackhand.errors import Invalid, NotFound
 from rackhand.events import queries as events
@@ -139,6 +140,7 @@ async def show_server(page: Page, id: int) -> Response:
         parts=parts_of(id, related),
         hardware=json.loads(row.hardware_info or "{}"),
         system=json.loads(row.os_template) if row.os_template else None,
+        erasures=await deploy.erasures_of(page.session, id) if page.user.is_admin else (),
         tasks=recent,
         events=history,
         active=last if last is not None and last.is_active else None,

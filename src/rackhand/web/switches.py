@@ -28,7 +28,7 @@ ROWS_OF_PANEL = 2
 PORTS_PER_GROUP = 12
 # What a port on the panel looks like: a word, and a sign that is drawn into it.
 PORT_STATES = {
-    "flagged": ("alert-triangle", marked("nobody knows: look into it")),
+    "flagged": ("alert-triangle", marked("needs a look")),
     "missing": ("x", marked("the switch no longer has it")),
     "disabled": ("ban", marked("switched off")),
     "uplink": ("arrow-up", marked("uplink")),
