@@ -145,6 +145,8 @@ WITHOUT_EXAMPLE = {
     ("get", "/ip/v3/export"),
     ("get", "/auth/key-v4/{key}"),
     ("get", "/dci/v3/event/stream"),
+    ("get", "/dci/v3/server/{id}/console/stream"),
+    ("get", "/dci/v3/server/{id}/console/log/{name}/cast"),
     ("get", "/dci/v3/server/{id}/erasure/{erasure_id}"),
     ("get", "/dci/v3/server/{id}/erasure/{erasure_id}/pdf"),
 }

@@ -31,6 +31,9 @@ from rackhand.boot import api as boot_api
 from rackhand.boot import reservations, task_secrets
 from rackhand.boot.dnsmasq import dhcp_server
 from rackhand.boot.listener import boot_listener
+from rackhand.consoles import api as consoles_api
+from rackhand.consoles import recording
+from rackhand.consoles.broker import Consoles
 from rackhand.db import Database, utcnow
 from rackhand.deploy import api as deploy_api
 from rackhand.deploy import operations as deploy_operations
@@ -101,6 +104,7 @@ class Services:
     engine: Engine
     event_hub: EventHub
     metrics: Metrics
+    consoles: Consoles
     poller: Poller | None = None
     server_parts: tuple[ServerPart, ...] = SERVER_PARTS
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -139,7 +143,8 @@ async def open_services(
     location_id = await _location_id(db, settings.location)
     await _check_keys(db, vault)
     engine = Engine(tools, OPERATIONS, runs_tasks=runs_tasks, location_id=location_id)
-    services = Services(settings, db, vault, doors, engine, EventHub(db), Metrics())
+    consoles = Consoles(tools, holder=engine.executor_id)
+    services = Services(settings, db, vault, doors, engine, EventHub(db), Metrics(), consoles)
     loops: list[asyncio.Task[None]] = []
     try:
         await engine.start()
@@ -161,6 +166,7 @@ async def open_services(
         for loop in loops:
             loop.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
+        await consoles.close()
         await lease.let_go(db, engine.executor_id)
         await engine.stop()
         await doors.close()
@@ -208,6 +214,12 @@ async def _tidy(services: Services) -> None:
                 forgotten = await engines.forget_finished(session, kept)
                 await task_secrets.forget_finished(session)
             await engines.forget_workflows(forgotten)
+            await asyncio.to_thread(
+                recording.forget_everywhere,
+                services.settings.data,
+                days=services.settings.console_retention_days,
+                most_bytes=services.settings.console_recordings_mib * 2**20,
+            )
         except Exception:  # a supervisor: the next round tries again
             log.exception("tidying failed")
         await asyncio.sleep(TIDY_EVERY.total_seconds())
@@ -253,6 +265,8 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(pdu_api.pdu_router)
     app.include_router(pdu_api.server_router)
     app.include_router(energy_api.router)
+    app.include_router(consoles_api.router)
+    app.include_router(consoles_api.live_router, dependencies=[Depends(_user_of_stream)])
     app.include_router(boot_api.router)
     app.include_router(deploy_api.router)
     app.include_router(release_api.router)

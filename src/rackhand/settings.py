@@ -149,6 +149,20 @@ class Settings(BaseSettings):
     energy_retention_days: int = Field(
         400, ge=62, description="Days that energy samples are kept; whole days older than 2 days are packed."
     )
+    console_minutes: float = Field(
+        60.0,
+        gt=0,
+        description="Minutes after which an open serial console is closed, whatever happens in it.",
+    )
+    console_idle_minutes: float = Field(
+        10.0,
+        gt=0,
+        description="Minutes without output and input after which a serial console is closed.",
+    )
+    console_retention_days: int = Field(30, ge=1, description="Days that recordings of consoles are kept.")
+    console_recordings_mib: int = Field(
+        64, ge=5, description="MiB of recordings that are kept of one server; the oldest go first."
+    )
     event_retention_days: int = Field(365, ge=1, description="Days that events are kept.")
     body_limit: int = Field(4 * 1024 * 1024, ge=1024, description="Largest request body in bytes.")
     log_level: str = Field("info", description="`debug`, `info`, `warning` or `error`.")

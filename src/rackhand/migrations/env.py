@@ -3,6 +3,7 @@
 from alembic import context
 
 from rackhand.boot import model as _boot  # noqa: F401  # rows register themselves
+from rackhand.consoles import model as _consoles  # noqa: F401
 from rackhand.db import Base
 from rackhand.deploy import model as _deploy  # noqa: F401
 from rackhand.deploy import os_model as _systems  # noqa: F401
