@@ -1,6 +1,6 @@
 """What programs and the kernel print, read; the texts are as such programs write them."""
 
-from rackhand.agent import linux, linux_disks, lldp
+from rackhand.agent import linux, linux_bmc, linux_disks, lldp
 from rackhand.agent.host import Cpu, EraseMethod, EraseState, HiddenArea, MemoryModule, Neighbour, Smart
 
 CPUINFO = """processor\t: 0
@@ -105,9 +105,9 @@ def test_what_nobody_has_filled_in_is_empty() -> None:
 def test_the_bmc_is_read() -> None:
     info = "Device ID                 : 32\nFirmware Revision         : 1.20\nManufacturer Name         : Example\n"
     lan = "IP Address Source       : Static\nIP Address              : 192.0.2.9\nMAC Address : 02:BC:00:00:00:01\n"
-    found = linux.parse_bmc(info, lan)
+    found = linux_bmc.parse_bmc(info, lan)
     assert (found.address, found.mac, found.firmware) == ("192.0.2.9", "02:bc:00:00:00:01", "1.20")
-    assert linux.parse_bmc(info, "IP Address : 0.0.0.0\n").address == ""
+    assert linux_bmc.parse_bmc(info, "IP Address : 0.0.0.0\n").address == ""
 
 
 def test_interfaces_are_in_the_order_that_people_count() -> None:

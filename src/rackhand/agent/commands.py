@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rackhand.agent.bmc import set_bmc_lan, set_up_bmc
 from rackhand.agent.host import Host, HostError, Rescue
 from rackhand.agent.install import configure_system, write_image
 from rackhand.agent.inventory import take_inventory
@@ -127,6 +128,8 @@ def _rescue(host: Host, args: Mapping[str, Any], _report: Report) -> Outcome:
 WORK: Mapping[str, Work] = {
     "inventory": _inventory,
     "speed_test": _speed_test,
+    "set_up_bmc": set_up_bmc,
+    "set_bmc_lan": set_bmc_lan,
     "wipe": wipe_disks,
     "write_image": write_image,
     "configure_system": configure_system,

@@ -96,12 +96,72 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class BmcFacts:
-    """What the BMC says inside of the machine."""
+    """What the BMC says inside of the machine; *is_static* None where it does not tell how it gets its address."""
 
     address: str = ""
     mac: str = ""
     firmware: str = ""
     manufacturer: str = ""
+    netmask: str = ""
+    gateway: str = ""
+    is_static: bool | None = None
+
+
+@dataclass(frozen=True)
+class BmcLan:
+    """Where a BMC is in its network; empty text where it has nothing."""
+
+    address: str
+    netmask: str
+    gateway: str
+    is_static: bool
+
+
+@dataclass(frozen=True)
+class BmcUser:
+    """What a user of a BMC may do over its LAN channel."""
+
+    name: str
+    is_enabled: bool
+    has_lan: bool
+    is_administrator: bool
+
+
+class Controller(Protocol):
+    """The BMC as its own machine reaches it. Methods raise `HostError` when it does not do what is asked."""
+
+    def lan_channel(self) -> int | None:
+        """Return the number of the channel that is a LAN, None when it has none."""
+
+    def user_names(self, channel: int) -> dict[int, str]:
+        """Return the names in all user slots by number, empty text where a slot is free."""
+
+    def user(self, channel: int, slot: int) -> BmcUser:
+        """Return the user in a slot."""
+
+    def set_user_name(self, slot: int, name: str) -> None:
+        """Call the user in a slot *name*."""
+
+    def set_user_password(self, slot: int, password: str) -> None:
+        """Give the user in a slot a password of at most 16 characters, which every BMC takes."""
+
+    def has_password(self, slot: int, password: str) -> bool | None:
+        """Say whether *password* is that of the user in a slot; None where the BMC does not tell."""
+
+    def make_administrator(self, channel: int, slot: int) -> None:
+        """Enable the user in a slot and let it do everything over *channel*."""
+
+    def has_lan_access(self, channel: int) -> bool:
+        """Say whether IPMI is spoken over *channel*, now and after a restart."""
+
+    def enable_lan_access(self, channel: int) -> None:
+        """Have IPMI spoken over *channel*."""
+
+    def lan(self, channel: int) -> BmcLan:
+        """Return where the BMC is in its network."""
+
+    def set_lan(self, channel: int, lan: BmcLan) -> None:
+        """Put the BMC elsewhere; without a gateway that stays as it is."""
 
 
 @dataclass(frozen=True)
@@ -262,6 +322,9 @@ class Host(Protocol):
 
     def bmc(self) -> BmcFacts | None:
         """Return what the BMC says of itself; None when there is none, or no driver for it."""
+
+    def controller(self) -> Controller | None:
+        """Return the BMC to be set up; None when there is none, or no driver for it."""
 
     def neighbours(self) -> list[Neighbour]:
         """Return what LLDP has heard; it may take half a minute to hear something."""

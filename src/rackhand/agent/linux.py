@@ -2,14 +2,15 @@
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from rackhand.agent import linux_rescue, lldp
+from rackhand.agent import linux_bmc, linux_rescue, lldp
 from rackhand.agent.download import HttpStream, Stream
 from rackhand.agent.host import (
     BmcFacts,
     Board,
+    Controller,
     Cpu,
     Disk,
     HostError,
@@ -22,7 +23,7 @@ from rackhand.agent.host import (
 from rackhand.agent.linux_disks import find_disks
 from rackhand.agent.linux_storage import LinuxStorage
 from rackhand.agent.storage import Storage
-from rackhand.agent.tools import clean, number, read_line, run
+from rackhand.agent.tools import clean, fields_of, number, read_line, run
 
 DMI = Path("/sys/class/dmi/id")
 NET = Path("/sys/class/net")
@@ -117,14 +118,11 @@ class LinuxHost:
 
     def bmc(self) -> BmcFacts | None:
         """See `Host`."""
-        if not any(Path(device).exists() for device in ("/dev/ipmi0", "/dev/ipmi/0")):
-            return None
-        info = run("ipmitool", "mc", "info")
-        try:
-            network = run("ipmitool", "lan", "print")
-        except HostError:
-            network = ""  # a BMC, but none that can be reached over a network
-        return parse_bmc(info, network)
+        return linux_bmc.read_facts() if linux_bmc.is_there() else None
+
+    def controller(self) -> Controller | None:
+        """See `Host`."""
+        return linux_bmc.LinuxController() if linux_bmc.is_there() else None
 
     def neighbours(self) -> list[Neighbour]:
         """See `Host`."""
@@ -195,7 +193,7 @@ def parse_memory(text: str) -> list[MemoryModule]:
     """Read `dmidecode --type 17`; empty slots are left out."""
     modules = []
     for block in text.split("Memory Device\n")[1:]:
-        fields = dict(_fields(block.partition("\n\n")[0]))
+        fields = dict(fields_of(block.partition("\n\n")[0]))
         amount, _, unit = fields.get("Size", "").partition(" ")
         if not amount.isdigit() or unit not in _SIZES:
             continue
@@ -216,28 +214,6 @@ def parse_memory(text: str) -> list[MemoryModule]:
             )
         )
     return modules
-
-
-def parse_bmc(info: str, lan: str) -> BmcFacts:
-    """Read `ipmitool mc info` and `ipmitool lan print`."""
-    said, network = dict(_fields(info)), dict(_fields(lan))
-    address = network.get("IP Address", "")
-    return BmcFacts(
-        address="" if address == "0.0.0.0" else address,  # noqa: S104  # what a BMC without an address says
-        mac=network.get("MAC Address", "").lower(),
-        firmware=said.get("Firmware Revision", ""),
-        manufacturer=said.get("Manufacturer Name", ""),
-    )
-
-
-def _fields(text: str) -> Iterator[tuple[str, str]]:
-    """`Name : value` lines; the first of a name counts."""
-    seen = set()
-    for line in text.splitlines():
-        name, colon, value = line.partition(":")
-        if colon and name.strip() and name.strip() not in seen:
-            seen.add(name.strip())
-            yield name.strip(), clean(value)
 
 
 def _said(fields: dict[str, str], name: str) -> str:

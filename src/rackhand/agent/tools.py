@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,22 @@ SECONDS = 60.0
 MAX_WORDS = 300
 
 
-def run(*argv: str, seconds: float = SECONDS, accept: Collection[int] = (0,)) -> str:
-    """Run a program and return what it printed; raise `HostError` when it ends with a status that is not *accept*ed."""
+def run(
+    *argv: str, seconds: float = SECONDS, accept: Collection[int] = (0,), answers: str | None = None
+) -> str:
+    """Run a program and return what it printed; raise `HostError` when it ends with a status that is not *accept*ed.
+
+    *answers* is what it reads when it asks: in a session of its own it has no terminal to ask for a password.
+    """
     try:
-        done = subprocess.run(argv, capture_output=True, timeout=seconds, check=False)
+        done = subprocess.run(
+            argv,
+            capture_output=True,
+            timeout=seconds,
+            check=False,
+            input=None if answers is None else answers.encode(),
+            start_new_session=answers is not None,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise HostError(f"{argv[0]}: {error}") from error
     if done.returncode not in accept:
@@ -46,6 +58,16 @@ def read_line(path: Path | str) -> str:
 def clean(text: str) -> str:
     """Take out what no database keeps and nobody can read."""
     return "".join(letter for letter in text if letter.isprintable()).strip()
+
+
+def fields_of(text: str) -> Iterator[tuple[str, str]]:
+    """`Name : value` lines; the first of a name counts."""
+    seen = set()
+    for line in text.splitlines():
+        name, colon, value = line.partition(":")
+        if colon and name.strip() and name.strip() not in seen:
+            seen.add(name.strip())
+            yield name.strip(), clean(value)
 
 
 def number(text: str) -> int | None:

@@ -5,16 +5,17 @@ import math
 import random
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from rackhand.sim.config import BmcKind, BmcUser, MachineConfig
+from rackhand.sim.config import BmcKind, BmcUser, MachineConfig, Privilege
 from rackhand.sim.console import SerialConsole
 from rackhand.sim.events import Action, DetailValue, EventLog, Source
 from rackhand.sim.faults import Fault, Faults
 from rackhand.sim.machine import BootOverride, Machine, Phase, Power
 
+MAX_USERS = 10
 LOCKED_SECONDS = 300.0  # simulated; the usual default of vendors' lock-out policies
 LONG_RESET_SECONDS = (90.0, 240.0)  # what real BMCs were seen to take
 SHORTEST_IDLE_SECONDS = 3.0  # real; however fast the clock runs, a client must get its next request in
@@ -60,16 +61,46 @@ class NotAccepted(Exception):  # the other half of "accepted"
 
 
 @dataclass
-class _Account:
-    user: BmcUser
+class Account:
+    """What is in a user slot; without a name the slot is free."""
+
+    name: str = ""
+    password: str = field(default="", repr=False)
+    privilege: Privilege | None = None
+    is_enabled: bool = False
     bad_logins: int = 0
     locked_until: float = -math.inf
+
+    @property
+    def may_sign_in(self) -> bool:
+        """Whether anybody can sign in with it."""
+        return bool(self.name and self.is_enabled and self.privilege is not None)
+
+
+@dataclass(frozen=True)
+class Lan:
+    """Where the BMC is in its network; without *speaks_ipmi* its IPMI port is silent."""
+
+    address: str
+    netmask: str = "255.255.255.0"
+    gateway: str = ""
+    is_static: bool = False
+    speaks_ipmi: bool = True
+
+
+@dataclass
+class BmcState:
+    """What a BMC remembers without mains."""
+
+    accounts: dict[int, tuple[str, str, int | None, bool]]
+    lan: Lan
 
 
 class Bmc:
     """The controller of one machine. Protocol faces ask it; faults are felt here.
 
-    `life` changes whenever the BMC starts afresh: sessions of an earlier life are gone.
+    `life` changes whenever the BMC starts afresh: sessions of an earlier life are gone. Who has its faces on the
+    network is told by `has_moved` when it has another address.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -78,7 +109,9 @@ class Bmc:
         self.resets = 0
         self.random = random.Random(zlib.crc32(machine.config.name.encode()) + machine.config.seed)  # noqa: S311
         self._away_until = -math.inf
-        self._accounts = {user.name: _Account(user) for user in machine.config.bmc.users}
+        self.accounts = self._accounts_at_start()
+        self.lan = Lan(machine.config.bmc.host)
+        self.has_moved: Callable[[], None] = lambda: None
 
     @property
     def config(self) -> MachineConfig:
@@ -133,17 +166,30 @@ class Bmc:
 
     def user(self, name: str) -> BmcUser | None:
         """Return the account called *name* as it really is, password included."""
-        account = self._accounts.get(name)
-        if account is None:
+        account = self._account(name)
+        if account is None or account.privilege is None:
             return None
-        user = account.user
-        if self.faults.is_on(Fault.WRONG_PASSWORD):
-            return BmcUser(user.name, _another_password(user.password), user.privilege)
-        return user
+        is_wrong = self.faults.is_on(Fault.WRONG_PASSWORD)
+        password = _another_password(account.password) if is_wrong else account.password
+        return BmcUser(name, password, account.privilege)
+
+    def _account(self, name: str) -> Account | None:
+        found = (each for each in self.accounts.values() if each.name == name and each.may_sign_in)
+        return next(found, None)
+
+    def _accounts_at_start(self) -> dict[int, Account]:
+        """User slots by number; slot 1 is the nameless user's, who is disabled."""
+        users = dict(enumerate(self.machine.config.bmc.users, start=2))
+        return {
+            slot: Account(user.name, user.password, user.privilege, is_enabled=True)
+            if (user := users.get(slot))
+            else Account()
+            for slot in range(1, MAX_USERS + 1)
+        }
 
     def is_locked(self, name: str) -> bool:
         """Say whether the account is locked now."""
-        account = self._accounts.get(name)
+        account = self._account(name)
         return account is not None and self.machine.clock.now() < account.locked_until
 
     def check_password(self, name: str, password: str, source: Source) -> BmcUser | None:
@@ -160,14 +206,14 @@ class Bmc:
 
     def accept_login(self, name: str, source: Source) -> None:
         """Record a good login."""
-        account = self._accounts[name]
-        account.bad_logins = 0
+        if (account := self._account(name)) is not None:
+            account.bad_logins = 0
         self._record(source, Action.LOGIN_ACCEPTED, user=name)
 
     def refuse_login(self, name: str, source: Source, *, why: str, counts: bool = True) -> None:
         """Record a refused login; one that *counts* locks the account when that fault is on and it was too many."""
         self._record(source, Action.LOGIN_REFUSED, user=name, why=why)
-        account = self._accounts.get(name)
+        account = self._account(name)
         allowed = self.faults.value(Fault.LOCK_OUT)
         if not counts or account is None or allowed is None or self.is_locked(name):
             return
@@ -272,10 +318,52 @@ class Bmc:
         """Be ready at once, with no session and no lock."""
         self.resets += 1
         self._away_until = -math.inf
-        self._unlock()
+        self.restore(BmcState(self._kept(self._accounts_at_start()), Lan(self.config.bmc.host)))
+
+    # From inside
+
+    def set_account(self, slot: int, account: Account) -> None:
+        """Have *account* in a slot, unless a fault keeps what was there."""
+        if self.faults.strikes(Fault.BMC_KEEPS_SETTINGS):
+            self._record(Source.MACHINE, Action.BMC_SETTING_IGNORED, slot=slot)
+            return
+        self.accounts[slot] = account
+        self._record(Source.MACHINE, Action.BMC_USER_SET, slot=slot, user=account.name)
+
+    def move(self, lan: Lan) -> None:
+        """Be elsewhere in the network, unless a fault keeps it where it is; the sessions of before are gone."""
+        if self.faults.strikes(Fault.BMC_KEEPS_SETTINGS):
+            self._record(Source.MACHINE, Action.BMC_SETTING_IGNORED, address=lan.address)
+            return
+        self.lan = lan
+        self.resets += 1
+        self._record(Source.MACHINE, Action.BMC_MOVED, address=lan.address)
+        self.has_moved()
+
+    def state(self) -> BmcState:
+        """Return what is kept when the rack stops."""
+        return BmcState(self._kept(self.accounts), self.lan)
+
+    def restore(self, state: BmcState) -> None:
+        """Continue from a saved state."""
+        self.accounts = {
+            slot: Account(name, password, None if privilege is None else Privilege(privilege), is_enabled)
+            for slot, (name, password, privilege, is_enabled) in state.accounts.items()
+        }
+        is_elsewhere = state.lan.address != self.lan.address
+        self.lan = state.lan
+        if is_elsewhere:
+            self.has_moved()
+
+    @staticmethod
+    def _kept(accounts: dict[int, Account]) -> dict[int, tuple[str, str, int | None, bool]]:
+        return {
+            slot: (each.name, each.password, each.privilege, each.is_enabled)
+            for slot, each in accounts.items()
+        }
 
     def _unlock(self) -> None:
-        for account in self._accounts.values():
+        for account in self.accounts.values():
             account.bad_logins = 0
             account.locked_until = -math.inf
 

@@ -59,6 +59,9 @@ class Action(StrEnum):
     CONSOLE_CLOSED = "console_closed"
     BMC_RESET = "bmc_reset"
     BMC_READY = "bmc_ready"
+    BMC_USER_SET = "bmc_user_set"  # from inside of the machine
+    BMC_MOVED = "bmc_moved"  # to another address, from inside of the machine
+    BMC_SETTING_IGNORED = "bmc_setting_ignored"  # accepted, and a fault kept it from being set
     FAULT_ON = "fault_on"
     FAULT_OFF = "fault_off"
     FAULT_STRUCK = "fault_struck"

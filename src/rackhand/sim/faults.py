@@ -40,6 +40,8 @@ class Fault(StrEnum):
     DISK_HIDDEN_AREA = "disk_hidden_area"
     DISK_FAILING = "disk_failing"
     STORAGE_UNKNOWN = "storage_unknown"
+    BMC_KEEPS_SETTINGS = "bmc_keeps_settings"
+    BMC_USERS_FULL = "bmc_users_full"
     READ_ONLY = "read_only"
     IGNORE_ADMIN_STATUS = "ignore_admin_status"
     IGNORE_VLAN = "ignore_vlan"
@@ -155,6 +157,12 @@ FAULTS: Final[dict[Fault, FaultKind]] = {
     Fault.DISK_FAILING: _of_disk("The disk reports by SMART that it is failing."),
     Fault.STORAGE_UNKNOWN: FaultKind(
         "The ramdisk has no driver for the controller of the disks: none is seen.", strikes=False
+    ),
+    Fault.BMC_KEEPS_SETTINGS: FaultKind(
+        "The BMC accepts users and an address from inside of the machine and keeps what it had."
+    ),
+    Fault.BMC_USERS_FULL: FaultKind(
+        "From inside of the machine, every user slot of the BMC is somebody's.", strikes=False
     ),
     Fault.READ_ONLY: FaultKind("Every SET is refused, whatever the community.", devices=SNMP),
     Fault.IGNORE_ADMIN_STATUS: FaultKind(

@@ -14,6 +14,7 @@ from rackhand.agent.download import HttpStream, Stream
 from rackhand.agent.host import (
     BmcFacts,
     Board,
+    Controller,
     Cpu,
     Disk,
     DiskError,
@@ -27,9 +28,11 @@ from rackhand.agent.host import (
     Rescue,
     Smart,
 )
-from rackhand.sim.config import BootMode, DiskKind
+from rackhand.sim.bmc import Bmc
+from rackhand.sim.config import BmcKind, BootMode, DiskKind
 from rackhand.sim.events import Action, DetailValue, Source
 from rackhand.sim.faults import Fault, Faults
+from rackhand.sim.inband import CHANNEL, SimulatedController
 from rackhand.sim.machine import Machine
 from rackhand.sim.medium import PAGE, Medium
 from rackhand.sim.storage import SimulatedStorage
@@ -201,7 +204,10 @@ class SimulatedDisk:
 
 @dataclass
 class SimulatedHost:
-    """The host of one boot; *on_loop* runs something on the rack's event loop while the machine has power."""
+    """The host of one boot; *on_loop* runs something on the rack's event loop while the machine has power.
+
+    Without *its_bmc* the ramdisk has no driver for it.
+    """
 
     machine: Machine
     media: tuple[Medium, ...]
@@ -209,6 +215,7 @@ class SimulatedHost:
     on_loop: Callable[[Callable[[], None]], None]
     has_link: Callable[[str], bool]
     reaches: Callable[[], bool] = lambda: True
+    its_bmc: Bmc | None = None
     _boot_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def __post_init__(self) -> None:
@@ -334,11 +341,21 @@ class SimulatedHost:
 
     def bmc(self) -> BmcFacts | None:
         """See `Host`."""
-        self.check()
-        bmc = self.machine.config.bmc
+        controller = self.controller()
+        if controller is None:
+            return None
+        config, lan = self.machine.config, controller.lan(CHANNEL)
         return BmcFacts(
-            address=bmc.host, mac=bmc.mac, firmware="1.20", manufacturer=self.machine.config.manufacturer
-        )
+            address=lan.address, mac=config.bmc.mac, firmware="1.20", manufacturer=config.manufacturer,
+            netmask=lan.netmask, gateway=lan.gateway, is_static=lan.is_static,
+        )  # fmt: skip
+
+    def controller(self) -> Controller | None:
+        """See `Host`."""
+        self.check()
+        if self.its_bmc is None or self.machine.config.bmc.kind is BmcKind.NONE:
+            return None
+        return SimulatedController(self.its_bmc, self.on_loop, self.check)
 
     def neighbours(self) -> list[Neighbour]:
         """See `Host`."""

@@ -72,6 +72,7 @@ class IpmiFace(asyncio.DatagramProtocol):
         self._sessions: dict[int, _Session] = {}
         self._life = bmc.life
         self._memory = ipmi_commands.Memory()
+        self._address = ""
         self._sol: SolPayload | None = None
         self._sol_session: _Session | None = None
 
@@ -79,16 +80,22 @@ class IpmiFace(asyncio.DatagramProtocol):
         """Keep the socket."""
         # asyncio's own transport is a DatagramTransport by behaviour, not by class (Python 3.11).
         self._transport = cast(asyncio.DatagramTransport, transport)
+        self._address = transport.get_extra_info("sockname")[0]
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         """Answer at once, late, wrongly or not at all, as the faults say."""
-        if self.bmc.is_silent or self.bmc.loses_packet():
+        if self.bmc.is_silent or not self._is_here or self.bmc.loses_packet():
             return
         late = self.bmc.lateness()
         if late:
             asyncio.get_running_loop().call_later(late, self._answer, data, addr)
         else:
             self._answer(data, addr)
+
+    @property
+    def _is_here(self) -> bool:
+        """Whether this socket is where the BMC is, and IPMI is spoken there."""
+        return self.bmc.lan.speaks_ipmi and self.bmc.lan.address == self._address
 
     def _answer(self, data: bytes, address: Address) -> None:
         if self.bmc.is_silent or self._transport is None or self._transport.is_closing():

@@ -13,13 +13,12 @@ from enum import IntEnum
 from typing import Final
 
 from rackhand.sim import ipmi_records, rmcp
-from rackhand.sim.bmc import Bmc, NotAccepted, PowerCommand, Reason
+from rackhand.sim.bmc import MAX_USERS, Account, Bmc, NotAccepted, PowerCommand, Reason
 from rackhand.sim.config import BootMode, Privilege, RestorePolicy
 from rackhand.sim.events import Source
 from rackhand.sim.machine import BootDevice, BootOverride, Power, Reading
 
 CHANNEL = 1
-MAX_USERS = 10
 DOCUMENTATION_IANA = 32473  # enterprise number for examples, RFC 5612
 IDENTIFY_SECONDS = 15
 MAX_READ = 64
@@ -283,25 +282,25 @@ def _channel_information(_call: Call) -> bytes:
     return bytes((CHANNEL, 0x04, 0x01, 0x80, 0xF2, 0x1B, 0x00, 0x00, 0x00))
 
 
+def _account(call: Call, number: int) -> Account:
+    account = call.bmc.accounts.get(number & 0x3F)
+    if account is None:
+        raise CommandFailed(Code.OUT_OF_RANGE)
+    return account
+
+
 def _user_access(call: Call) -> bytes:
     call.need(2)
-    users = call.bmc.config.bmc.users
-    index = (call.data[1] & 0x3F) - 2  # user 1 is the nameless one, which is disabled
-    if not -1 <= index < MAX_USERS - 1:
-        raise CommandFailed(Code.OUT_OF_RANGE)
-    if 0 <= index < len(users):
-        return bytes((MAX_USERS, 0x40 | len(users), 0x00, 0x30 | users[index].privilege))
-    return bytes((MAX_USERS, 0x80 | len(users), 0x00, 0x0F))
+    account = _account(call, call.data[1])
+    enabled = sum(each.is_enabled for each in call.bmc.accounts.values())
+    status = 0x40 if account.is_enabled else 0x80
+    access = 0x0F if account.privilege is None else 0x30 | account.privilege
+    return bytes((MAX_USERS, status | enabled, 0x00, access))
 
 
 def _user_name(call: Call) -> bytes:
     call.need(1)
-    users = call.bmc.config.bmc.users
-    index = (call.data[0] & 0x3F) - 2
-    if not -1 <= index < MAX_USERS - 1:
-        raise CommandFailed(Code.OUT_OF_RANGE)
-    name = users[index].name.encode()[:16] if 0 <= index < len(users) else b""
-    return name.ljust(16, b"\x00")
+    return _account(call, call.data[0]).name.encode()[:16].ljust(16, b"\x00")
 
 
 # Sensors and storage, chapters 31 to 35

@@ -19,6 +19,7 @@ from rackhand.agent import main as agent
 from rackhand.agent.host import KernelLine
 from rackhand.agent.journal import Journal
 from rackhand.agent.protocol import Manager
+from rackhand.sim.bmc import Bmc
 from rackhand.sim.config import BootMode, NicConfig
 from rackhand.sim.events import Action, Source
 from rackhand.sim.host import LostPower, SimulatedHost
@@ -48,6 +49,7 @@ class BootNetwork:
         self.vlan = vlan
         self.vlan_of = vlan_of
         self.media: dict[str, tuple[Medium, ...]] = {}
+        self.bmcs: Mapping[str, Bmc] = {}
 
     def attach(self, machine: Machine) -> None:
         """Have *machine* boot from this network."""
@@ -167,6 +169,7 @@ class Netboot:
             on_loop=self._on_loop,
             has_link=partial(self._network.has_link, self._machine),
             reaches=self._reaches,
+            its_bmc=self._network.bmcs.get(self._machine.config.name),
         )
         manager = CabledManager(line.url, self._reaches)
         self._manager = manager

@@ -17,7 +17,8 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from rackhand.sim.bmc import Bmc
+from rackhand.sim.bmc import Bmc, BmcState
+from rackhand.sim.bmc_ports import MovedPort, Serve, bind
 from rackhand.sim.certificate import write_certificate
 from rackhand.sim.client import RackControl
 from rackhand.sim.clock import ScaledClock
@@ -74,6 +75,7 @@ class Rack:
             self.machines[name] = machine
             self.bmcs[name] = Bmc(machine)
             self.boot_network.attach(machine)
+        self.boot_network.bmcs = self.bmcs
         self.switches = {
             switch.name: Switch(
                 switch, clock=clock, log=events, faults=Faults(switch.name, events, DeviceKind.SWITCH)
@@ -235,7 +237,7 @@ def _bound_sockets(config: RackConfig) -> Iterator[_Sockets]:
                 machines.append(machine)
                 continue
             kind = socket.SOCK_DGRAM if machine.bmc.kind is BmcKind.IPMI else socket.SOCK_STREAM
-            bound = stack.enter_context(_bind(kind, machine.bmc.host, machine.bmc.port))
+            bound = stack.enter_context(bind(kind, machine.bmc.host, machine.bmc.port))
             bmcs[machine.name] = bound
             address = dataclasses.replace(machine.bmc, port=bound.getsockname()[1])
             machines.append(dataclasses.replace(machine, bmc=address))
@@ -248,7 +250,7 @@ def _bound_sockets(config: RackConfig) -> Iterator[_Sockets]:
             dataclasses.replace(pdu, snmp=_bind_agent(pdu.name, pdu.snmp, agents, stack))
             for pdu in config.pdus
         ]
-        control = stack.enter_context(_bind(socket.SOCK_STREAM, config.control_host, config.control_port))
+        control = stack.enter_context(bind(socket.SOCK_STREAM, config.control_host, config.control_port))
         port = control.getsockname()[1]
         real = dataclasses.replace(
             config,
@@ -263,22 +265,9 @@ def _bound_sockets(config: RackConfig) -> Iterator[_Sockets]:
 def _bind_agent(
     name: str, snmp: SnmpConfig, agents: dict[str, socket.socket], stack: contextlib.ExitStack
 ) -> SnmpConfig:
-    bound = stack.enter_context(_bind(socket.SOCK_DGRAM, snmp.host, snmp.port))
+    bound = stack.enter_context(bind(socket.SOCK_DGRAM, snmp.host, snmp.port))
     agents[name] = bound
     return dataclasses.replace(snmp, port=bound.getsockname()[1])
-
-
-def _bind(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
-    bound = socket.socket(socket.AF_INET, kind)
-    try:
-        if kind is socket.SOCK_STREAM:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.setblocking(False)
-        bound.bind((host, port))
-    except OSError as error:
-        bound.close()
-        raise OSError(error.errno, f"Cannot listen on {host}:{port}: {error.strerror}") from error
-    return bound
 
 
 def _kept(rack: Rack) -> dict[str, Kept]:
@@ -289,6 +278,7 @@ def _kept(rack: Rack) -> dict[str, Kept]:
     kept |= {
         name: Keeper(MachineState, machine.state, machine.restore) for name, machine in rack.machines.items()
     }
+    kept |= {f"{name} bmc": Keeper(BmcState, bmc.state, bmc.restore) for name, bmc in rack.bmcs.items()}
     kept |= {
         name: Keeper(SwitchState, switch.state, partial(rack.network.restore, switch))
         for name, switch in rack.switches.items()
@@ -318,13 +308,28 @@ def _start_devices(rack: Rack, state_file: Path | None, stack: contextlib.AsyncE
 
 
 async def _serve_ipmi(rack: Rack, sockets: _Sockets, stack: contextlib.AsyncExitStack) -> None:
-    loop = asyncio.get_running_loop()
     for name, bmc in rack.bmcs.items():
         if bmc.config.bmc.kind is BmcKind.IPMI:
-            transport, _ = await loop.create_datagram_endpoint(
-                partial(IpmiFace, bmc), sock=sockets.bmcs[name]
-            )
-            stack.callback(transport.close)
+            await stack.enter_async_context(_serving_ipmi(bmc, sockets.bmcs[name]))
+            _follow(bmc, socket.SOCK_DGRAM, partial(_serving_ipmi, bmc), stack)
+
+
+@contextlib.asynccontextmanager
+async def _serving_ipmi(bmc: Bmc, bound: socket.socket) -> AsyncIterator[None]:
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(partial(IpmiFace, bmc), sock=bound)
+    try:
+        yield
+    finally:
+        transport.close()
+
+
+def _follow(bmc: Bmc, kind: socket.SocketKind, serve: Serve, stack: contextlib.AsyncExitStack) -> None:
+    """Have the BMC answered for wherever it is moved to, and where it was when the rack was last stopped."""
+    port = MovedPort(bmc, kind, serve)
+    bmc.has_moved = port.follow
+    port.follow()
+    stack.push_async_callback(port.close)
 
 
 async def _serve_snmp(rack: Rack, sockets: _Sockets, stack: contextlib.AsyncExitStack) -> None:
@@ -349,6 +354,13 @@ async def _serve_redfish(rack: Rack, sockets: _Sockets, stack: contextlib.AsyncE
         certificate = write_certificate(folder, {bmc.config.bmc.host for bmc in bmcs})
     listening = [sockets.bmcs[bmc.config.name] for bmc in bmcs]
     await stack.enter_async_context(_serving(app, listening, certificate=certificate))
+    for bmc in bmcs:
+        _follow(
+            bmc,
+            socket.SOCK_STREAM,
+            lambda bound: _serving(app, [bound], certificate=certificate),
+            stack,
+        )
     stack.callback(app.stop)
 
 

@@ -33,6 +33,7 @@ from rackhand.sim.redfish_resources import ROOT, Json
 
 MAX_SESSIONS = 16
 IDLE_SECONDS = 1800.0  # simulated; the default of most vendors
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # a rack may listen on all addresses
 NONSENSE = b"<html><title>500 - Internal Server Error</title>\x00\xff"
 
 
@@ -115,7 +116,10 @@ class RedfishFace:
 
 
 class RedfishApp:
-    """The application. Ports are added before it serves; `stop` ends what waits."""
+    """The application. Ports are added before it serves; `stop` ends what waits.
+
+    A BMC that was moved answers at its new address alone, where somebody listens for it.
+    """
 
     def __init__(self) -> None:
         self._faces: dict[int, RedfishFace] = {}
@@ -140,9 +144,10 @@ class RedfishApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request: at once, late, wrongly or never, as the faults say."""
-        face = self._faces[scope["server"][1]]
+        address, port = scope["server"]
+        face = self._faces[port]
         bmc = face.bmc
-        if bmc.is_silent or bmc.loses_packet():
+        if bmc.is_silent or bmc.lan.address not in {address, EVERYWHERE} or bmc.loses_packet():
             await self._never(receive)
             return
         late = bmc.lateness()

@@ -356,13 +356,13 @@ def accounts(bmc: Bmc) -> list[Json]:
             "@odata.id": f"{ROOT}/AccountService/Accounts/{number}",
             "Id": str(number),
             "Name": "User Account",
-            "UserName": user.name,
+            "UserName": account.name,
             "Password": None,
-            "RoleId": ROLES.get(user.privilege, "ReadOnly"),
-            "Enabled": True,
-            "Locked": bmc.is_locked(user.name),
+            "RoleId": ROLES.get(account.privilege or Privilege.USER, "ReadOnly"),
+            "Enabled": account.is_enabled,
+            "Locked": bmc.is_locked(account.name),
         }
-        for number, user in enumerate(bmc.config.bmc.users, start=1)
+        for number, account in enumerate((each for each in bmc.accounts.values() if each.name), start=1)
     ]
 
 

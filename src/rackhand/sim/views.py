@@ -33,9 +33,9 @@ def machine_view(bmc: Bmc, *, tls: bool) -> wire.MachineView:
         macs=[nic.mac for nic in config.nics],
         bmc=wire.BmcAddress(
             kind=address.kind,
-            host=address.host,
+            host=bmc.lan.address,
             port=address.port,
-            url=bmc_url(address.kind, address.host, address.port, tls=tls),
+            url=bmc_url(address.kind, bmc.lan.address, address.port, tls=tls),
             user=address.user,
             password=address.password,
         ),
