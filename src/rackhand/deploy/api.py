@@ -17,6 +17,7 @@ from rackhand.errors import Conflict, Invalid, NotFound
 from rackhand.events.queries import last_notify
 from rackhand.http.transaction import Session, TransactionRoute
 from rackhand.http.wire import ListAnswer, ObjectId, TaskAck, json_response, list_response, wire_time
+from rackhand.ipam.bmc_addresses import check_pool
 from rackhand.servers import queries
 from rackhand.servers.service import refuse_protected
 from rackhand.tasks.api import CurrentEngine
@@ -35,16 +36,22 @@ async def operation_diag(
     engine: CurrentEngine,
     body: DiagBody | None = None,
 ) -> TaskAck:
-    """Boot a server into the diagnostics image and see what is in it; it is switched off and on for that."""
+    """Boot a server into the diagnostics image and see what is in it; it is switched off and on for that.
+
+    `setup_ipmi` has its BMC set up on the way: a user of ours, and an address of `ipmi_pool` unless that is 0. What
+    goes wrong with that stands in `diagnostics_message`.
+    """
     asked = body or DiagBody()
     server = await queries.by_id(session, id, visible_to=admin)
     refuse_protected(server, "diagnostics")
     if asked.os_template_id:
         raise NotFound(f"There is no diagnostics template {asked.os_template_id}; 0 is the built-in one.")
-    if asked.setup_ipmi:
-        raise Invalid("setup_ipmi: setting up a BMC is not possible yet.")
+    if asked.ipmi_pool and not asked.setup_ipmi:
+        raise Invalid("ipmi_pool: it is for setup_ipmi, which is not asked for.")
     refuse_unbootable(server)
-    params = Diagnose(clear=Clear(asked.clear_hdd))
+    if asked.ipmi_pool:
+        await check_pool(session, server, asked.ipmi_pool)
+    params = Diagnose(clear=Clear(asked.clear_hdd), set_up_bmc=asked.setup_ipmi, bmc_pool=asked.ipmi_pool)
     task = await engine.enqueue(session, DIAGNOSE, server, actor=actor, params=params)
     return TaskAck(id=server.id, task=task.id)
 

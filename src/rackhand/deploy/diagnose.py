@@ -1,7 +1,7 @@
 """Diagnosing a server: boot the agent, see what is in the machine and how fast it is, and leave it as it was found."""
 
 from rackhand.boot import agents
-from rackhand.deploy import findings, steps
+from rackhand.deploy import bmc, findings, steps
 from rackhand.deploy.service import note_failed_diagnosis, save_diagnosis
 from rackhand.deploy.steps import ask_agent
 from rackhand.deploy.wipe_disks import (
@@ -18,7 +18,10 @@ from rackhand.tasks.operation import Done, Operation, Step, StepContext, StepFai
 
 
 class Diagnose(ClearDisks):
-    """Whether the disks are wiped on the way."""
+    """Whether the disks are wiped and the BMC is set up on the way; of pool 0 it is given no address."""
+
+    set_up_bmc: bool = False
+    bmc_pool: int = 0
 
 
 async def note_failure(ctx: StepContext, server: Server) -> None:
@@ -51,7 +54,10 @@ async def record_diagnosis(ctx: StepContext, server: Server) -> Done:
             raise StepFailed("What the agent found is gone.")
         seen = findings.parse(findings.Inventory, inventory.result).model_dump()
         measured = findings.parse(findings.SpeedTest, speed.result).model_dump(exclude_none=True)
-        await save_diagnosis(session, found, seen, measured, task_id=ctx.task_id)
+        if (place := bmc.place_of(ctx)) and seen["bmc"]:
+            seen["bmc"] |= place
+        problems = bmc.problems_of(ctx)
+        await save_diagnosis(session, found, seen, measured, task_id=ctx.task_id, problems=problems)
     return Done()
 
 
@@ -72,6 +78,9 @@ DIAGNOSE = Operation(
         Step(steps.await_agent, deadline=LONG),
         Step(take_inventory, deadline=LONG),
         Step(measure_speed, deadline=LONG),
+        Step(bmc.choose_bmc_access, undo=bmc.release_bmc_address),
+        Step(bmc.set_up_bmc, undo=bmc.settle_bmc, deadline=LONG),
+        Step(bmc.sign_in_to_bmc, deadline=LONG),
         Step(wipe_disks, deadline=LONG),
         Step(record_diagnosis, cancellable=False),
         Step(steps.release_boot, cancellable=False),

@@ -121,6 +121,28 @@ class Bmc(_Said):
     mac: Word = ""
     firmware: Word = ""
     manufacturer: Word = ""
+    netmask: Word = ""
+    gateway: Word = ""
+    is_static: bool | None = None
+
+
+class BmcPlace(_Said):
+    """Where a BMC is in its network."""
+
+    address: Word = ""
+    netmask: Word = ""
+    gateway: Word = ""
+    is_static: bool = False
+
+
+class BmcSetUp(_Said):
+    """What a BMC was set up to; `problem` says why it is not at the address that was asked for."""
+
+    channel: Count
+    slot: Count
+    user: Word
+    lan: BmcPlace
+    problem: Words = ""
 
 
 class Neighbour(_Said):

@@ -38,13 +38,19 @@ async def erasures_of(session: AsyncSession, server_id: int) -> Sequence[Erasure
 
 
 async def save_diagnosis(
-    session: AsyncSession, server: Server, inventory: Json, speed: Json, *, task_id: int
+    session: AsyncSession,
+    server: Server,
+    inventory: Json,
+    speed: Json,
+    *,
+    task_id: int,
+    problems: Sequence[str] = (),
 ) -> str:
     """Make the server's row, its NICs and its disks say what was found; gives the configuration. Safe to repeat.
 
-    What is missing since the last diagnosis, and disks that report a failure, become the server's diagnostics error,
-    which keeps it out of the stock. A network interface that is missing keeps its row, because cables hang on it.
-    Raises `StepFailed` when nothing useful was found, or a MAC address belongs to another server.
+    What is missing since the last diagnosis, disks that report a failure, and *problems* become the server's
+    diagnostics error, which keeps it out of the stock. A network interface that is missing keeps its row, because
+    cables hang on it. Raises `StepFailed` when nothing useful was found, or a MAC address belongs to another server.
     """
     configuration = configuration_of(inventory)
     if not configuration:
@@ -54,7 +60,7 @@ async def save_diagnosis(
     await _refuse_foreign_macs(session, server, inventory)
     found = hardware_info(inventory)
     changes = changes_between(server.hardware_info, found)
-    problems = complaints(found, changes)
+    complained = [*complaints(found, changes), *problems]
     server.hardware_info = {
         **found,
         "changes": [change.as_json() for change in changes],
@@ -63,7 +69,7 @@ async def save_diagnosis(
     }
     server.perform_info = {**speed, "measured_at": wire_time(utcnow())}
     server.configuration = configuration
-    server.diagnostics_error = "; ".join(problems) or None
+    server.diagnostics_error = "; ".join(complained) or None
     server.efi = found["boot_mode"] == "uefi"
     system = found["system"]
     server.serial = system["serial"] or server.serial

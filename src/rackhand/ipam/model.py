@@ -17,6 +17,7 @@ from rackhand.ipam.allocation import IPAddress, IPNetwork, Span, block_at, parse
 from rackhand.servers.access import DeviceAccess
 
 PUBLIC = "public"
+BMC_OF = "bmc_of"  # in `status_info`: the server whose BMC has the address, see `bmc_addresses`
 
 
 class AddressStatus(StrEnum):

@@ -19,7 +19,7 @@ from rackhand.events.service import SYSTEM, Actor, Subject, event_values, record
 from rackhand.ipam import allocation, dns, free, queries, spaces
 from rackhand.ipam.allocation import IPV4, IPV6, Span
 from rackhand.ipam.free import FreeRow
-from rackhand.ipam.model import Address, AddressStatus, Network, Pool, Range
+from rackhand.ipam.model import BMC_OF, Address, AddressStatus, Network, Pool, Range
 from rackhand.servers.model import Server
 from rackhand.sqlite import BRIEF
 from rackhand.tasks.engine import refuse_busy
@@ -697,6 +697,11 @@ async def free_address(session: AsyncSession, address_id: int, *, actor: Actor) 
         raise Conflict(
             f"{address.name} is an address of server {address.server_id}."
             f" Remove it there: DELETE server/{address.server_id}/ip/{address.id}."
+        )
+    if (owner := address.status_info.get(BMC_OF)) is not None and not address.status_info.get("doubtful"):
+        raise Conflict(
+            f"{address.name} is the address of the BMC of server {owner}. It is freed when the access to that is at"
+            f" another address, or gone: DELETE server/{owner}/bmc."
         )
     record(
         session,

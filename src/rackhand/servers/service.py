@@ -240,7 +240,13 @@ def make_bmc(
 
 
 async def set_bmc(
-    session: AsyncSession, server: Server, *, given: Mapping[str, Any], vault: Vault, actor: Actor
+    session: AsyncSession,
+    server: Server,
+    *,
+    given: Mapping[str, Any],
+    vault: Vault,
+    actor: Actor,
+    task_id: int | None = None,
 ) -> None:
     """Set the access of a server; without a password the stored one stays. A refused login is forgiven by it."""
     refuse_protected(server, "changes of its BMC access")
@@ -256,7 +262,9 @@ async def set_bmc(
         server.bmc.refused_at = server.bmc.refusal = None
     await _save(session, server)
     words = f"BMC access of server {server.name} was set: {fresh.driver} at {fresh.host}:{fresh.port}."
-    record(session, "server.bmc_changed", words, subject=subject_of(server), actor=actor)
+    record(
+        session, "server.bmc_changed", words, subject=subject_of(server), actor=actor, task_id=task_id
+    )
 
 
 async def remove_bmc(session: AsyncSession, server: Server, *, actor: Actor) -> None:
