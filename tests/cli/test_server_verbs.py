@@ -187,11 +187,16 @@ def test_customer_sees_its_own(product: ServedProduct, stranger: Run) -> None:
     assert "colour" in stranger("server", "list", "--where", "colour EQ 'red'", code=1).stderr
 
 
-def test_following_events_until_interrupted(rackhand: Run) -> None:
-    program = subprocess.Popen(
-        [sys.executable, "-m", "rackhand", "events", "--follow", "--since", "0", "--json"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+def started(*words: str) -> "subprocess.Popen[str]":
+    """A verb that can be interrupted, wherever the tests run: what is started in the background ignores SIGINT."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "rackhand", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # it takes no lock
     )  # fmt: skip
+
+
+def test_following_events_until_interrupted(rackhand: Run) -> None:
+    program = started("events", "--follow", "--since", "0", "--json")
     assert program.stdout is not None
     first = json.loads(program.stdout.readline())
     assert first == document(rackhand, "events", "--limit", 1, "--where", "id EQ 1")["list"][0]
@@ -204,10 +209,7 @@ def test_interrupted_waiting_leaves_the_task_running(rackhand: Run, product: Ser
     rackhand("server", "power", "reset", "node-002", "--yes", "--wait")
     product.control.fault_on("node-002", "ignore_power")
     try:
-        program = subprocess.Popen(
-            [sys.executable, "-m", "rackhand", "server", "power", "off", "node-002", "--yes", "--wait"],
-            stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        program = started("server", "power", "off", "node-002", "--yes", "--wait")
         assert program.stderr is not None
         number = program.stderr.readline().split()[1]
         program.send_signal(signal.SIGINT)

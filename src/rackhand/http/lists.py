@@ -1,7 +1,8 @@
 """Pages of rows: `where`, `orderby` and `limit` in SQL, with one or two statements however many rows there are."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Generic, TypeVar, TypeVarTuple, overload
 
 from fastapi import Query, Request
@@ -132,7 +133,13 @@ def _order_key(part: str) -> OrderKey:
 
 @overload
 async def fetch_page(
-    session: AsyncSession, statement: Select[Item], params: ListParams, fields: Fields, *, tie_breaker: Column
+    session: AsyncSession,
+    statement: Select[Item],
+    params: ListParams,
+    fields: Fields,
+    *,
+    tie_breaker: Column,
+    is_search: bool = False,
 ) -> Page[Item]: ...
 
 
@@ -144,6 +151,7 @@ async def fetch_page(
     fields: Fields,
     *,
     tie_breaker: Column,
+    is_search: bool = False,
 ) -> Page[Row[First, Item, *Others]]: ...
 
 
@@ -154,12 +162,14 @@ async def fetch_page(
     fields: Fields,
     *,
     tie_breaker: Column,
+    is_search: bool = False,
 ) -> Page[Any]:
     """Read one page of *statement*.
 
     A statement that selects one thing gives it, one that selects more gives rows. *tie_breaker* is a unique
     column that keeps the order of equal rows the same on every page. An order that *statement* has holds when
-    none is asked for. NULL comes first, or last when descending.
+    none is asked for. NULL comes first, or last when descending. *is_search* says of conditions that *statement*
+    has already that they compare text with a pattern.
     """
     limit = parse_limit(params.limit)
     keys = parse_orderby(params.orderby)
@@ -175,8 +185,10 @@ async def fetch_page(
         ordered = ordered.limit(limit.count)
     is_single = len(statement.column_descriptions) == 1
     if is_single and limit != Limit():
-        # Together with the number of all: a statement costs more than counting.
-        counted = (await session.execute(ordered.add_columns(_number_of(statement).label("size")))).all()
+        # Together with the number of all: a statement costs more than counting. A pattern is compared with every row,
+        # once for both; what an index finds is faster counted by itself.
+        number = func.count().over() if is_search or has_pattern(params.where) else _number_of(statement)
+        counted = (await session.execute(ordered.add_columns(number.label("size")))).all()
         if counted or not (limit.offset or limit.count == 0):
             return Page([row[0] for row in counted], counted[0][1] if counted else 0)
         return Page([], await _count(session, statement))
@@ -184,9 +196,32 @@ async def fetch_page(
     rows: Sequence[Any] = (found.scalars() if is_single else found).all()
     if limit.count is None and not limit.offset:
         return Page(rows, len(rows))
-    if rows and limit.count is not None and len(rows) < limit.count:
-        return Page(rows, limit.offset + len(rows))
     return Page(rows, await _count(session, statement))
+
+
+def keys_of(
+    key: Column, joins: Mapping[Any, ColumnElement[bool]], params: ListParams, fields: Fields
+) -> tuple[Select[Any], ListParams]:
+    """Select *key* of what *params* filters, joined with those of *joins* alone that `where` and `orderby` name.
+
+    Gives the statement and what is left of *params*. What is only shown is read afterwards, for the rows of a page.
+    """
+    order, where = parse_orderby(params.orderby), params.where.strip()
+    named = select(key, *(find_field(each.field, fields, "orderby").column for each in order))
+    condition = compile_where(where, fields) if where else None
+    if condition is not None:
+        named = named.where(condition)
+    tables = {getattr(table, "name", "") for table in named.get_final_froms()}
+    query: Select[Any] = select(key)
+    for model, on in joins.items():
+        if model.__tablename__ in tables:
+            query = query.outerjoin(model, on)
+    return query if condition is None else query.where(condition), replace(params, where="")
+
+
+def has_pattern(where: str) -> bool:
+    """Whether a filter compares text with a pattern, for which every row is read."""
+    return re.search(r"\bCP\b", where, re.IGNORECASE) is not None
 
 
 async def _count(session: AsyncSession, statement: Select[*Others]) -> int:
