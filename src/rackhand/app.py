@@ -47,7 +47,7 @@ from rackhand.http import edge, errors, examples, idempotency
 from rackhand.http.protocol import RackhandHttpProtocol
 from rackhand.http.wire import json_response, strict_properties
 from rackhand.ipam import api as ipam_api
-from rackhand.ipam import dns_api
+from rackhand.ipam import bmc_addresses, dns_api
 from rackhand.ipam import free as ipam_free
 from rackhand.ipam import operations as ipam_operations
 from rackhand.ipam.dns_sync import PtrSweep
@@ -204,6 +204,7 @@ async def _tidy(services: Services) -> None:
                 await idempotency.forget_expired(session)
                 await tokens.delete_expired(session)
                 await signin.forget_old_failures(session)
+                await bmc_addresses.release_unused(session)
                 await ipam_free.end_past_quarantines(session)
                 now = utcnow()
                 await events.delete_before(

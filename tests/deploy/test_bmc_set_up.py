@@ -3,12 +3,14 @@
 BMCs of the rack can be given any address of 127.0.0.0/8: all of it is this machine.
 """
 
+import dataclasses
 from typing import Any
 
 import pytest
 
 from rackhand import app
 from rackhand.deploy.bmc import USER
+from rackhand.hardware.drivers import DRIVERS
 from rackhand.ipam import bmc_addresses
 from rackhand.servers import queries
 from rackhand.servers.bmc import endpoint_of
@@ -139,6 +141,32 @@ async def test_an_address_is_released_when_the_bmc_has_another_one_or_no_access(
     async with deploying.services.db.write() as session:
         assert await bmc_addresses.release_unused(session) == ["127.0.8.10"]
     assert await addresses(deploying) == [("127.0.8.10", "quarantined"), ("127.0.9.10", "quarantined")]
+
+
+# --- without an access
+
+
+@ON_ONE_DATABASE
+async def test_a_server_without_bmc_access_gets_one_when_somebody_switches_it_on(
+    deploying: Deploying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, port = deploying.machine(IPMI).name, deploying.machine(IPMI).bmc.port
+    monkeypatch.setitem(
+        DRIVERS, "ipmi", dataclasses.replace(DRIVERS["ipmi"], port=port)
+    )  # ours is not at 623
+    assert deploying.rack.rack is not None
+    machine = deploying.rack.rack.machines[name]
+    monkeypatch.setattr(machine, "config", dataclasses.replace(machine.config, network_first=True))
+    await deploying.api.delete(f"/dci/v3/server/{IPMI}/bmc")
+    task = await deploying.start(IPMI, "operation_diag", SET_UP)
+    await deploying.until(task, "boot_from_network", waits_for="It has no BMC access: switch it off and on")
+    deploying.rack.control.press_power_button(name)
+    ended = await deploying.api.finished(task, timeout=60)
+    assert (ended["status"], (await deploying.server(IPMI))["diagnostics_message"]) == ("complete", None)
+    access = await access_of(deploying, IPMI)
+    assert (access.driver, access.host, access.user) == ("ipmi", bmc_of(deploying, IPMI).lan.address, USER)
+    assert deploying.rack.control.machine(name).power == "off"
+    await deploying.settled(IPMI)
 
 
 # --- when it does not work

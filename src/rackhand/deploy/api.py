@@ -11,7 +11,7 @@ from rackhand.deploy.certificate_pdf import pdf_of
 from rackhand.deploy.diagnose import DIAGNOSE, Diagnose
 from rackhand.deploy.model import Erasure, SigningKey
 from rackhand.deploy.schemas import ClearBody, DiagBody, erasure_row
-from rackhand.deploy.service import refuse_unbootable
+from rackhand.deploy.service import refuse_unbootable, refuse_unbootable_by_hand
 from rackhand.deploy.wipe_disks import CLEAR_DISKS, CLEAR_NOTHING, Clear, ClearDisks
 from rackhand.errors import Conflict, Invalid, NotFound
 from rackhand.events.queries import last_notify
@@ -39,7 +39,8 @@ async def operation_diag(
     """Boot a server into the diagnostics image and see what is in it; it is switched off and on for that.
 
     `setup_ipmi` has its BMC set up on the way: a user of ours, and an address of `ipmi_pool` unless that is 0. What
-    goes wrong with that stands in `diagnostics_message`.
+    goes wrong with that stands in `diagnostics_message`. A server without BMC access may be asked for it as well: it is
+    switched on by its outlets, or by hand.
     """
     asked = body or DiagBody()
     server = await queries.by_id(session, id, visible_to=admin)
@@ -48,7 +49,10 @@ async def operation_diag(
         raise NotFound(f"There is no diagnostics template {asked.os_template_id}; 0 is the built-in one.")
     if asked.ipmi_pool and not asked.setup_ipmi:
         raise Invalid("ipmi_pool: it is for setup_ipmi, which is not asked for.")
-    refuse_unbootable(server)
+    if asked.setup_ipmi:
+        await refuse_unbootable_by_hand(session, server)
+    else:
+        refuse_unbootable(server)
     if asked.ipmi_pool:
         await check_pool(session, server, asked.ipmi_pool)
     params = Diagnose(clear=Clear(asked.clear_hdd), set_up_bmc=asked.setup_ipmi, bmc_pool=asked.ipmi_pool)

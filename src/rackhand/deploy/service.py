@@ -12,6 +12,7 @@ from rackhand.deploy.model import Erasure
 from rackhand.errors import Conflict
 from rackhand.events.service import SYSTEM, record
 from rackhand.http.wire import wire_time
+from rackhand.power.queries import outlets_of_server
 from rackhand.servers.model import Disk, Nic, Server
 from rackhand.servers.service import subject_of
 from rackhand.tasks.model import Task
@@ -24,6 +25,23 @@ def refuse_unbootable(server: Server) -> None:
     """Refuse what no network boot can be tried on."""
     if server.bmc is None:
         raise Conflict(f"Server {server.id} has no BMC access. Add one: POST server/{server.id}/bmc.")
+    _refuse_unknown(server)
+
+
+async def refuse_unbootable_by_hand(session: AsyncSession, server: Server) -> None:
+    """Refuse what cannot be booted to have its BMC set up, be it by outlets or by somebody who stands before it.
+
+    Without a BMC and outlets nobody can see that a customer's system is off before the ports are moved.
+    """
+    if server.bmc is None and server.owner_id is not None and not await outlets_of_server(session, server.id):
+        raise Conflict(
+            f"Server {server.id} has an owner, no BMC access and no outlet, so it cannot be seen to be off."
+            f" Add an access: POST server/{server.id}/bmc."
+        )
+    _refuse_unknown(server)
+
+
+def _refuse_unknown(server: Server) -> None:
     if not server.nics:
         raise Conflict(
             f"Server {server.id} has no network interface, so nobody would know it when it boots."

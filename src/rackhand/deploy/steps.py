@@ -20,6 +20,7 @@ from rackhand.boot.reservations import Image, Seen
 from rackhand.db import utcnow
 from rackhand.hardware.errors import Refused, Timeout, Unsupported
 from rackhand.hardware.interfaces import AdminStatus, BootDevice, BootMode, PowerAction, PowerState
+from rackhand.power.mains import enable_outlets, outlets_of, switch_off_outlets
 from rackhand.power.operations import switch_chassis
 from rackhand.power.service import save_state
 from rackhand.servers.bmc import open_server_bmc
@@ -105,6 +106,9 @@ async def look_at_power(ctx: StepContext, server: Server) -> Done:
     """Remember whether the server is on; the first look counts."""
     if "was_on" in ctx.memo:
         return Done()
+    if server.bmc is None:
+        await ctx.remember(was_on=False)
+        return Done("there is no BMC to ask")
     at = utcnow()
     async with open_server_bmc(ctx.tools, server) as bmc:
         state = await bmc.power_state()
@@ -161,6 +165,8 @@ async def switch_off(ctx: StepContext, server: Server) -> Done | Wait:
     """Have the server off before its ports are moved: what ran on it is never in the provisioning network."""
     if not ctx.memo.get("is_touched"):
         await ctx.remember(is_touched=True)
+    if server.bmc is None:
+        return await switch_off_outlets(ctx, server)
     return await switch_chassis(ctx, server, PowerAction.OFF, PowerState.OFF)
 
 
@@ -255,6 +261,8 @@ async def climb(
     """
     sight = await look(ctx)
     boot: dict[str, Any] = ctx.memo.setdefault(way.key, {"rung": 0, "stage": "bmc"})
+    if server.bmc is None:
+        return await _await_power(ctx, server, sight)
     if boot["stage"] == "watch" and sight.has_come:
         number = boot["rung"]
         return Done("" if not number else f"at attempt {number + 1}, {way.ladder[number].words}")
@@ -269,6 +277,26 @@ async def climb(
         boot |= {"stage": STAGES[stage].then, "since": utcnow().timestamp()}
         await ctx.remember(**{way.key: boot})
     return await _watch(ctx, way, boot, sight)
+
+
+async def _await_power(ctx: StepContext, server: Server, sight: Sight) -> Done | Wait:
+    """Boot a server without a BMC: by its outlets where it has some, else by somebody who is told what to do.
+
+    Nothing here can choose what it boots from.
+    """
+    has_outlets = bool(await outlets_of(ctx, server))
+    if "mains_on_at" not in ctx.memo and isinstance(answer := await enable_outlets(ctx, server), Wait):
+        return answer
+    if sight.has_come:
+        return Done("by its outlets" if has_outlets else "by hand")
+    how = (
+        "its outlets are on, switch it on by hand if that is not enough"
+        if has_outlets
+        else "switch it off and on"
+    )
+    return Wait(
+        f"{sight.reason}. It has no BMC access: {how}, and have it boot from the network", every=LOOK_EVERY
+    )
 
 
 async def _restart_bmc(ctx: StepContext, server: Server, rung: Rung) -> Wait | None:
@@ -347,6 +375,8 @@ async def shut_down(ctx: StepContext, server: Server) -> Done | Wait:
     """Have the server off: the ramdisk has nothing to lose. Nothing to do where it was never booted."""
     if "boot" not in ctx.memo:
         return Done("it was not booted")
+    if server.bmc is None:
+        return await switch_off_outlets(ctx, server)
     return await switch_chassis(ctx, server, PowerAction.OFF, PowerState.OFF, note="shut_down")
 
 
@@ -362,6 +392,8 @@ async def return_to_disk(ctx: StepContext, server: Server) -> Done | Wait:
     """Have the server as it was found, off or started from its disk, and no boot override left."""
     if not ctx.memo.get("is_touched"):
         return Done("it was not switched off")
+    if server.bmc is None:
+        return Done("there is no BMC: it stays as it is")
     await clear_override(ctx, server)
     if not ctx.memo.get("was_on"):
         return Done("left off, as it was found")
