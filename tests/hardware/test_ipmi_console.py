@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -167,3 +169,31 @@ async def test_the_password_is_on_no_command_line(machine: MachineConfig, doors:
         mine = [line for line in command_lines() if b"ipmitool" in line and port in line.split(b"\0")]
     assert mine
     assert not any(machine.bmc.password.encode() in line.split(b"\0") for line in mine)
+
+
+HOLDS_A_CONSOLE = """
+import asyncio, sys
+from rackhand.hardware.interfaces import Endpoint
+from rackhand.hardware.ipmi import IpmiBmc
+
+async def main():
+    host, port, user, password = sys.argv[1:]
+    console = await IpmiBmc(Endpoint("ipmi", host, int(port), user, password), asyncio.Semaphore(1)).console()
+    print("open", flush=True)
+    await console.read()
+
+asyncio.run(main())
+"""
+
+
+def test_a_process_that_is_killed_leaves_no_session_behind(rack: RackThread, machine: MachineConfig) -> None:
+    bmc = machine.bmc
+    begin = rack.control.last_event()
+    account = [bmc.host, str(bmc.port), bmc.user, bmc.password]
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS_A_CONSOLE, *account], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        holder.kill()
+    rack.control.wait_for_event(machine.name, "console_closed", after=begin)

@@ -255,6 +255,7 @@ class IpmiBmc:
         finally:
             if not CONSOLE_IS_OPEN.search(said):
                 program.kill()
+                await program.close()
         console.first = said[found.end() :]
         return console
 

@@ -14,6 +14,7 @@ SBIN = "/usr/local/sbin:/usr/sbin:/sbin"  # Debian keeps ipmipower here, outside
 
 
 CHUNK = 4096
+MOST_COMPLAINTS = 65_536
 FAREWELL_SECONDS = 3.0
 
 
@@ -91,10 +92,12 @@ async def run(arguments: Sequence[str], *, secret: str, slots: asyncio.Semaphore
 class TerminalProgram:
     """A program that believes to stand before a terminal, until `close`. What it writes as errors comes apart."""
 
-    def __init__(self, process: asyncio.subprocess.Process, terminal: int) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, terminal: int, complaints: int) -> None:
         self._process = process
         self._terminal = terminal
+        self._complaints = complaints
         self._is_closed = False
+        self._output: Output | None = None
         self._ready: set[asyncio.Future[None]] = set()
 
     async def read(self) -> bytes:
@@ -121,17 +124,19 @@ class TerminalProgram:
     async def close(self) -> Output:
         """Hang up, give the program a moment to end by itself, and return what it complained of. Safe to repeat."""
         self._hang_up()
-        complaint = b""
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FAREWELL_SECONDS):
-                    complaint = await self._process.stderr.read() if self._process.stderr is not None else b""
                     await self._process.wait()
         finally:
             self.kill()
             # A second cancellation must not leave a zombie.
             code = await asyncio.shield(self._process.wait())
-        return Output(code, "", complaint.decode(errors="replace"))
+        if self._output is None:
+            complaint = os.pread(self._complaints, MOST_COMPLAINTS, 0)
+            os.close(self._complaints)
+            self._output = Output(code, "", complaint.decode(errors="replace"))
+        return self._output
 
     def kill(self) -> None:
         """End it at once. Safe to repeat."""
@@ -176,6 +181,8 @@ class TerminalProgram:
 async def start_on_terminal(arguments: Sequence[str], *, secret: str) -> TerminalProgram:
     """Start a program before a terminal of its own that changes nothing of what passes; see `started` for the rest."""
     terminal, other_end = os.openpty()
+    # No pipe: when this process is killed, the program ends well all the same, whatever it still has to say.
+    complaints = os.memfd_create("complaints")
     try:
         tty.setraw(other_end)
         os.set_blocking(terminal, False)
@@ -184,16 +191,17 @@ async def start_on_terminal(arguments: Sequence[str], *, secret: str) -> Termina
                 *(f"/dev/fd/{descriptor}" if argument == SECRET else argument for argument in arguments),
                 stdin=other_end,
                 stdout=other_end,
-                stderr=asyncio.subprocess.PIPE,
+                stderr=complaints,
                 env=environment(),
                 pass_fds=(descriptor,),
                 start_new_session=True,
             )
     except BaseException as error:
         os.close(terminal)
+        os.close(complaints)
         if isinstance(error, FileNotFoundError):
             raise Unsupported(f"The program {arguments[0]!r} is not installed on this machine.") from error
         raise
     finally:
         os.close(other_end)
-    return TerminalProgram(process, terminal)
+    return TerminalProgram(process, terminal, complaints)
