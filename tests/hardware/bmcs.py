@@ -36,6 +36,7 @@ set_working_mc 0x20
     allowed_auths_admin none md2 md5 straight
     guid a123456789abcdefa123456789000001
   endlan
+  {serial}
   chassis_control "{folder}/chassis"
   startnow false
   user 1 false "" "test" user 10 none md2 md5 straight
@@ -112,14 +113,18 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
         return int(probe.getsockname()[1])
 
 
-def start_ipmi_sim(folder: Path, host: str = "127.0.0.1", port: int = 0) -> IpmiSim:
+def start_ipmi_sim(folder: Path, host: str = "127.0.0.1", port: int = 0, *, serial_port: int = 0) -> IpmiSim:
+    """Start it; with *serial_port* its serial line is what listens there, over TCP."""
     port = port or free_port(socket.SOCK_DGRAM)
     (folder / "sim").mkdir(parents=True)
     (folder / "main.sdr").write_text(SDR)
     compiler: list[str | Path] = ["sdrcomp", "-r", "-o", folder / "sdr.raw", folder / "main.sdr"]
     subprocess.run(compiler, check=True)
     sdr = " ".join(f"{byte:#04x}" for byte in (folder / "sdr.raw").read_bytes())
-    (folder / "lan.conf").write_text(LAN.format(host=host, port=port, folder=folder, password=PASSWORD))
+    serial = f'sol "tcp:127.0.0.1:{serial_port}" 115200' if serial_port else ""
+    (folder / "lan.conf").write_text(
+        LAN.format(host=host, port=port, folder=folder, password=PASSWORD, serial=serial)
+    )
     (folder / "bmc.emu").write_text(EMU.format(folder=folder, sdr=sdr))
     (folder / "temperature").write_text("35")
     (folder / "chassis").write_text(CHASSIS.format(folder=folder))

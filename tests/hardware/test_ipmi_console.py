@@ -15,6 +15,7 @@ from rackhand.hardware.errors import AuthFailed, Refused, Unreachable, Unsupport
 from rackhand.hardware.interfaces import Console, Endpoint
 from rackhand.sim.config import BmcKind, MachineConfig
 from rackhand.sim.rack import RackThread, demo_rack
+from tests.hardware.bmcs import await_answer, start_ipmi_sim
 from tests.sim import tools
 
 
@@ -169,6 +170,33 @@ async def test_the_password_is_on_no_command_line(machine: MachineConfig, doors:
         mine = [line for line in command_lines() if b"ipmitool" in line and port in line.split(b"\0")]
     assert mine
     assert not any(machine.bmc.password.encode() in line.split(b"\0") for line in mine)
+
+
+async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A system that repeats everything in capitals."""
+    while data := await reader.read(4096):
+        writer.write(data.upper())
+        await writer.drain()
+
+
+async def test_the_stock_simulator_gives_its_console(tmp_path: Path, doors: Doors) -> None:
+    line = await asyncio.start_server(shout, "127.0.0.1", 0)
+    sim = start_ipmi_sim(tmp_path / "bmc", serial_port=line.sockets[0].getsockname()[1])
+    try:
+        await asyncio.to_thread(await_answer, sim)
+        async with opened(doors, sim.endpoint) as console:
+            await console.write(b"hello\r" + b"x" * 500 + b"end")
+            assert b"HELLO\r" + b"X" * 500 + b"END" in await read_until(console, b"END")
+            with pytest.raises(Refused):
+                async with opened(doors, sim.endpoint):
+                    pass
+        async with opened(doors, sim.endpoint) as console:
+            await console.write(b"again")
+            await read_until(console, b"AGAIN")
+    finally:
+        sim.process.kill()
+        sim.process.wait()
+        line.close()
 
 
 HOLDS_A_CONSOLE = """
