@@ -135,6 +135,8 @@ async def test_an_address_is_released_when_the_bmc_has_another_one_or_no_access(
         task = await deploying.finish(IPMI, "operation_diag", SET_UP | {"ipmi_pool": pool})
         assert (task["status"], (await deploying.server(IPMI))["diagnostics_message"]) == ("complete", None)
     assert await addresses(deploying) == [("127.0.8.10", "special"), ("127.0.9.10", "quarantined")]
+    error = await deploying.api.refused(409, "DELETE", "/ip/v3/ipnet/2")
+    assert "127.0.8.10 is the address of the BMC of server 1" in error["msg"]
     async with deploying.services.db.write() as session:
         assert await bmc_addresses.release_unused(session) == []
     await deploying.api.delete(f"/dci/v3/server/{IPMI}/bmc")

@@ -22,6 +22,7 @@ from rackhand.hardware.errors import Refused, Timeout, Unsupported
 from rackhand.hardware.interfaces import AdminStatus, BootDevice, BootMode, PowerAction, PowerState
 from rackhand.power.mains import enable_outlets, outlets_of, switch_off_outlets
 from rackhand.power.operations import switch_chassis
+from rackhand.power.outlets import put_outlets_back
 from rackhand.power.service import save_state
 from rackhand.servers.bmc import open_server_bmc
 from rackhand.servers.model import Server
@@ -413,7 +414,9 @@ async def clear_override(ctx: StepContext, server: Server) -> None:
 
 
 async def undo_power(ctx: StepContext, server: Server) -> None:
-    """See `return_to_disk`."""
+    """See `return_to_disk`; a server without a BMC has its outlets as they were."""
+    if server.bmc is None:
+        await put_outlets_back(ctx, server)
     _until_done(await return_to_disk(ctx, server))
 
 

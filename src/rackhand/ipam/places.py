@@ -12,7 +12,7 @@ from rackhand.errors import Conflict, Invalid, NotFound
 from rackhand.events.service import Actor, Subject, record
 from rackhand.ipam import allocation, dns, free, queries, spaces
 from rackhand.ipam.allocation import IPV4, IPV6, IPAddress, Span
-from rackhand.ipam.model import Address, FreeSpan, Network, Pool, Range, Userspace
+from rackhand.ipam.model import BMC_OF, Address, AddressStatus, FreeSpan, Network, Pool, Range, Userspace
 from rackhand.servers.model import Location, Rack
 
 
@@ -167,6 +167,8 @@ async def delete_network(session: AsyncSession, network_id: int, *, actor: Actor
         raise Conflict(
             f"Network {network.cidr} is in use: {used.name} is an address of server {used.server_id}."
         )
+    if parent is None:
+        await _refuse_with_bmc(session, network)
     await session.execute(update(Network).where(Network.parent_id == network_id).values(parent_id=parent_id))
     if parent is None:
         await dns.want_none(session, network.userspace_id, network.span)
@@ -179,6 +181,18 @@ async def delete_network(session: AsyncSession, network_id: int, *, actor: Actor
         await free.rebuild_free(session, parent)
     record(session, "ipnet.deleted", f"Network {network.cidr} was deleted.",
            subject=Subject("ipnet", network_id, network.cidr), actor=actor)  # fmt: skip
+
+
+async def _refuse_with_bmc(session: AsyncSession, network: Network) -> None:
+    """Raise `Conflict` when the BMC of a server has an address in *network*."""
+    query = select(Address.name, Address.status_info).where(
+        Address.network_id == network.id, Address.status == AddressStatus.SPECIAL
+    )
+    for name, info in await session.execute(query):
+        if (owner := info.get(BMC_OF)) is not None:
+            raise Conflict(
+                f"Network {network.cidr} is in use: {name} is the address of the BMC of server {owner}."
+            )
 
 
 async def add_pool(
