@@ -27,6 +27,11 @@ FILES = {
         "dist/uPlot.min.css": "uplot.min.css",
         "LICENSE": "uplot.LICENSE",
     },
+    "@xterm/xterm@6.0.0": {
+        "lib/xterm.mjs": "xterm.min.mjs",
+        "css/xterm.css": "xterm.css",
+        "LICENSE": "xterm.LICENSE",
+    },
     "@tabler/icons@3.52.0": {"LICENSE": "tabler-icons.LICENSE"},
 }
 # For the tests alone: it finds what a page does to people who cannot see or use a mouse.
@@ -35,12 +40,13 @@ TEST_FILES = {"axe-core@4.14.1": {"axe.min.js": "axe.min.js", "LICENSE": "axe.LI
 # The icons that templates name, of all 6,000.
 ICONS = """
 activity adjustments alert-octagon alert-triangle arrow-down arrow-up ban bolt bolt-off building-community check
-chevron-down chevron-left chevron-right chevron-up circle-check circle-dashed circle-dot circle-minus circle-x clock
-columns copy cpu device-sd-card disc dots-vertical download external-link eye filter heartbeat help-circle history
-hourglass info-circle key language layout-dashboard link list-check loader-2 lock login logout map-pin menu-2 moon
-network note package pencil player-pause player-play plug plug-connected plus power printer refresh route search
-server-2 shield-lock shield-off sitemap stack-2 sun sun-moon switch-horizontal table-import tag tool topology-star-3
-trash unlink upload user user-off user-plus users vector wifi-off world x
+chevron-down chevron-left chevron-right chevron-up circle-check circle-dashed circle-dot circle-minus circle-x
+clipboard clock columns copy cpu device-sd-card disc dots-vertical download external-link eye filter heartbeat
+help-circle history hourglass info-circle key language layout-dashboard link list-check loader-2 lock login logout
+map-pin maximize menu-2 moon network note package pencil player-pause player-play plug plug-connected plus power
+printer refresh route search server-2 shield-lock shield-off sitemap stack-2 sun sun-moon switch-horizontal
+table-import tag terminal-2 tool topology-star-3 trash unlink upload user user-off user-plus users vector wifi-off
+world x
 """.split()
 
 
@@ -77,8 +83,8 @@ def _copy(files: dict[str, dict[str, str]], target: Path, scratch: Path) -> None
             archive.extractall(place, filter="data")
         for source, name in wanted.items():
             text = (place / "package" / source).read_text()
-            # Source maps are not shipped.
-            lines = [line for line in text.splitlines() if "sourceMappingURL=" not in line]
+            # Source maps are not shipped. (`splitlines` would part strings at separators that are no ends of lines.)
+            lines = [line for line in text.rstrip("\n").split("\n") if "sourceMappingURL=" not in line]
             (target / name).write_text("\n".join(lines) + "\n")
 
 

@@ -24,7 +24,8 @@ FOR_CUSTOMERS = {
     ("POST", "/addresses/{id:int}"), ("GET", "/vlans"), ("GET", "/events"), ("GET", "/search"),
     ("GET", "/account"), ("POST", "/account"), ("POST", "/account/password"), ("POST", "/account/keys"),
     ("POST", "/account/tokens"), ("GET", "/servers/{id:int}/install"), ("POST", "/servers/{id:int}/install"),
-    ("POST", "/servers/{id:int}/rescue"),
+    ("POST", "/servers/{id:int}/rescue"), ("GET", "/servers/{id:int}/console"),
+    ("GET", "/servers/{id:int}/console/recording"), ("POST", "/servers/{id:int}/console/input"),
 }  # fmt: skip
 
 

@@ -11,9 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from rackhand.consoles.broker import Consoles
 from rackhand.db import Database
 from rackhand.errors import Invalid, RackhandError
 from rackhand.events.service import Actor
+from rackhand.hardware.door import Doors
 from rackhand.power.poller import Poller
 from rackhand.servers.queries import ServerPart
 from rackhand.settings import Settings
@@ -36,6 +38,7 @@ NOTICES = {
     "started": marked("The task was started. This page follows it."),
     "cancelling": marked("The task was asked to stop; what it did is taken back."),
     "signed_out": marked("You are signed out."),
+    "console_ended": marked("The console was ended."),
     "reading": marked("The state is being read."),
     "password": marked("The password was changed. Other sessions have ended."),
 }
@@ -47,7 +50,9 @@ class ConsoleServices(Protocol):
     settings: Settings
     db: Database
     vault: Vault
+    doors: Doors
     engine: Engine
+    consoles: Consoles
     poller: Poller | None
     server_parts: tuple[ServerPart, ...]
 
