@@ -3,19 +3,35 @@
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from tests.bench import addresses, lists, power, sweep, switches
-from tests.bench.databases import NAMES, opened
+from tests.bench import addresses, lists, pages, power, sweep, switches
+from tests.bench.databases import NAMES, Backend, opened
 from tests.bench.figures import Report, heading, machine
 
-PARTS = ("lists", "idle", "addresses", "power", "switches", "sweep")
 QUICK_ADDRESSES = addresses.Sizes(
     allocations=80, taken=200, crowd=16, few=100, many=400, networks=20, requests=10
 )
-QUICK_SWITCHES = switches.Sizes(switches=2, ports=4, year_ports=1, bills=2)
-QUICK = lists.Sizes(few=100, many=400, usual=400, export=400, requests=12)
+# How each part that has a database is measured: the sizes that targets are meant for, and small ones.
+PER_DATABASE: Mapping[str, tuple[Callable[[Report, Backend, Path, Any], None], Any, Any]] = {
+    "lists": (
+        lists.measure,
+        lists.Sizes(),
+        lists.Sizes(few=100, many=400, usual=400, export=400, requests=12),
+    ),
+    "idle": (lambda *where: lists.measure_idle(*where[:3], settle=where[3]), 5.0, 0.2),
+    "addresses": (addresses.measure, addresses.Sizes(), QUICK_ADDRESSES),
+    "pages": (pages.measure, pages.Sizes(), pages.Sizes(servers=80, addresses=400, tasks=100, requests=2)),
+    "power": (lambda *where: power.measure(*where[:3], machines=where[3]), 20, 2),
+    "switches": (
+        switches.measure,
+        switches.Sizes(),
+        switches.Sizes(switches=2, ports=4, year_ports=1, bills=2),
+    ),
+}
+PARTS = (*PER_DATABASE, "sweep")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,20 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = Path(name)
         for database in asked.databases:
             with opened(database) as backend:
-                if "lists" in asked.parts:
-                    lists.measure(report, backend, folder, QUICK if asked.quick else lists.Sizes())
-                if "idle" in asked.parts:
-                    lists.measure_idle(report, backend, folder, settle=0.2 if asked.quick else 5)
-                if "addresses" in asked.parts:
-                    addresses.measure(
-                        report, backend, folder, QUICK_ADDRESSES if asked.quick else addresses.Sizes()
-                    )
-                if "power" in asked.parts:
-                    power.measure(report, backend, folder, machines=2 if asked.quick else 20)
-                if "switches" in asked.parts:
-                    switches.measure(
-                        report, backend, folder, QUICK_SWITCHES if asked.quick else switches.Sizes()
-                    )
+                for part, (measure, full, quick) in PER_DATABASE.items():
+                    if part in asked.parts:
+                        measure(report, backend, folder, quick if asked.quick else full)
         if "sweep" in asked.parts:
             if asked.quick:
                 sweep.measure(report, bmcs=10, settings={"timeout_seconds": "1"})

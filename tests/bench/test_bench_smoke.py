@@ -22,6 +22,7 @@ LINES = {
         "list of 100 of 400 addresses: p50",
         "list of 20 networks with counters: p50",
     ],
+    "pages": ["the overview: p50", "events, free text that nothing has: processor time"],
     "power": ["to the answer, median", "to the first packet at the BMC, median"],
     "sweep": ["sweep of 10 BMCs, 2 dead"],
 }

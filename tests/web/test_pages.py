@@ -421,3 +421,16 @@ async def test_outlets_are_plugged_in(services: Services, admin: Api, operator: 
 def test_the_beginning_of_an_address_means_all_that_begin_so(text: str, span: str | None) -> None:
     found = span_of(text)
     assert (None if found is None else str(found)) == span
+
+
+async def test_free_text_looks_at_the_newest_events_first(
+    services: Services, admin: Api, operator: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rackhand.web.events.SEARCHED", 2)
+    for name in ("A-1", "A-2", "A-3"):
+        await admin.post("/dci/v3/rack", {"name": name})
+    page = await operator.open("/events?q=was+added")
+    assert "Looked at the newest 2 events" in page
+    assert "A-1" not in text_of(page)
+    assert "A-1" in text_of(await operator.open("/events?q=was+added&older=on"))
+    assert "Looked at" not in await operator.open("/events")

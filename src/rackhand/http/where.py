@@ -465,12 +465,12 @@ def _matches(field: Field, name: str, value: Literal) -> ColumnElement[bool]:
             shown = shown_time(_sql(field))
         case _:
             assert_never(field.kind)
-    text = folded(func.coalesce(shown, ""))
+    text = func.coalesce(shown, "")
     if pattern.is_plain:
-        return text == pattern.plain
+        return folded(text) == pattern.plain
     if len(pattern.like.encode()) > MAX_PATTERN:
         raise Invalid(f"where: the pattern for {name} is too long.")
-    return text.like(pattern.like, escape="!")
+    return folded_for_like(text).like(pattern.like, escape="!")
 
 
 def _matches_address(field: Field, name: str, pattern: Pattern) -> ColumnElement[bool]:
@@ -491,6 +491,13 @@ def _matches_address(field: Field, name: str, pattern: Pattern) -> ColumnElement
 
 class folded(FunctionElement[str]):  # noqa: N801  # reads as a function
     """Text with the letters A to Z in lower case, whatever the locale of the database."""
+
+    type = String()
+    inherit_cache = True
+
+
+class folded_for_like(FunctionElement[str]):  # noqa: N801
+    """The same beside LIKE, which for SQLite folds those letters by itself, in half the time."""
 
     type = String()
     inherit_cache = True
@@ -518,6 +525,16 @@ def _folded(element: FunctionElement[str], compiler: SQLCompiler, **options: Any
 @compiles(folded, "postgresql")
 def _folded_postgresql(element: FunctionElement[str], compiler: SQLCompiler, **options: Any) -> str:
     return f'lower({compiler.process(element.clauses, **options)} COLLATE "C")'
+
+
+@compiles(folded_for_like)
+def _folded_for_like(element: FunctionElement[str], compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(element.clauses, **options)
+
+
+@compiles(folded_for_like, "postgresql")
+def _folded_for_like_postgresql(element: FunctionElement[str], compiler: SQLCompiler, **options: Any) -> str:
+    return _folded_postgresql(element, compiler, **options)
 
 
 @compiles(bytewise)

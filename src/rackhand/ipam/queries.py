@@ -23,9 +23,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from rackhand.db import id_in, table_of
+from rackhand.db import Base, id_in, table_of
 from rackhand.errors import NotFound
-from rackhand.http.lists import ListParams, Page, fetch_page
+from rackhand.http.lists import ListParams, Page, fetch_page, has_pattern, keys_of
 from rackhand.http.where import Field, FieldKind, Fields
 from rackhand.ipam import allocation
 from rackhand.ipam.allocation import Span
@@ -48,6 +48,12 @@ from rackhand.users.model import User
 # IP versions by the words of the API: names on addresses, Linux's address families on networks (api-facts 6.1).
 FAMILY_WORDS: Mapping[str, object] = {"ipv4": 4, "ipv6": 6, "2": 4, "10": 6, "4": 4, "6": 6}
 
+
+def _of_servers(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """The addresses of servers that are found first: there are fewer of those."""
+    return and_(Address.server_id.is_not(None), Address.server_id.in_(select(Server.id).where(condition)))
+
+
 ADDRESS_FIELDS: Fields = {
     "id": Field(Address.id, FieldKind.INTEGER),
     "name": Field(Address.key, FieldKind.ADDRESS, text=Address.name),
@@ -67,6 +73,7 @@ ADDRESS_FIELDS: Fields = {
     "vlan": Field(Network.vlan, FieldKind.TEXT),
     "ippool": Field(Address.pool_id, FieldKind.INTEGER),
     "server": Field(Server.name, FieldKind.TEXT),
+    "server.name": Field(Server.name, FieldKind.TEXT, through=_of_servers),
     "server_id": Field(Address.server_id, FieldKind.INTEGER),
     "owner": Field(Server.owner_id, FieldKind.INTEGER),
     "created_at": Field(Address.created_at, FieldKind.TIME),
@@ -119,14 +126,16 @@ _ADDRESS_COLUMNS = (
 )  # fmt: skip
 
 
+_ADDRESS_JOINS: Mapping[type[Base], ColumnElement[bool]] = {
+    Network: Network.id == Address.network_id,
+    Server: Server.id == Address.server_id,
+}
+
+
 def _addresses(viewer: User) -> Select[Any]:
-    # Outer joins on keys: a count that needs neither table leaves both out.
-    query = (
-        select(*_ADDRESS_COLUMNS)
-        .select_from(Address)
-        .outerjoin(Network, Network.id == Address.network_id)
-        .outerjoin(Server, Server.id == Address.server_id)
-    )
+    query: Select[Any] = select(*_ADDRESS_COLUMNS).select_from(Address)
+    for model, condition in _ADDRESS_JOINS.items():
+        query = query.outerjoin(model, condition)
     return query if viewer.is_admin else query.where(Server.owner_id == viewer.id)
 
 
@@ -137,8 +146,19 @@ async def address_page(
     query = _addresses(visible_to)
     if server_id is not None:
         query = query.where(Address.server_id == server_id)
-    page: Page[Row[Any]] = await fetch_page(session, query, params, ADDRESS_FIELDS, tie_breaker=Address.id)
-    return page
+    if not params.limit.strip() or not visible_to.is_admin or server_id is not None:
+        page: Page[Row[Any]] = await fetch_page(
+            session, query, params, ADDRESS_FIELDS, tie_breaker=Address.id
+        )
+        return page
+    is_search = has_pattern(params.where)
+    keys, params = keys_of(Address.id, _ADDRESS_JOINS, params, ADDRESS_FIELDS)
+    found = await fetch_page(
+        session, keys, params, ADDRESS_FIELDS, tie_breaker=Address.id, is_search=is_search
+    )
+    shown = await session.execute(query.where(id_in(Address.id)), {"ids": found.rows})
+    by_id = {row.id: row for row in shown}
+    return Page([by_id[number] for number in found.rows if number in by_id], found.size)
 
 
 async def address_row_by_id(session: AsyncSession, address_id: int, *, visible_to: User) -> Row[Any]:

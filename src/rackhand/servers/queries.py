@@ -1,12 +1,11 @@
 """Reading the inventory: a fixed number of statements however many rows there are."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Select,
     Text,
     and_,
     case,
@@ -22,8 +21,8 @@ from rackhand.db import AnyRow, AnySelect, Base, id_in
 from rackhand.errors import NotFound
 from rackhand.hardware.interfaces import PowerState
 from rackhand.http import words
-from rackhand.http.lists import ListParams, Page, fetch_page, parse_orderby
-from rackhand.http.where import Field, FieldKind, Fields, compile_where, find_field
+from rackhand.http.lists import ListParams, Page, fetch_page, has_pattern, keys_of
+from rackhand.http.where import Field, FieldKind, Fields
 from rackhand.servers.model import BmcAccess, Disk, Location, Nic, Rack, Server, ServerStatus
 from rackhand.tasks.model import Task, TaskStatus
 from rackhand.users.model import User
@@ -51,12 +50,13 @@ IS_AVAILABLE = and_(
 )
 
 
+# Read once and remembered, not once for each server; what is wanted has an index or is few.
 def _of_nic(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    return exists().where(Nic.server_id == Server.id, condition)
+    return Server.id.in_(select(Nic.server_id).where(condition))
 
 
 def _of_disk(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    return exists().where(Disk.server_id == Server.id, condition)
+    return Server.id.in_(select(Disk.server_id).where(condition))
 
 
 FIELDS: Fields = {
@@ -207,27 +207,14 @@ async def page(
     if not params.limit.strip():
         every = visible(_ROWS, visible_to)
         return await fetch_page(session, every, params, fields, tie_breaker=Server.id)
-    keys, params = _keys(params, fields)
-    found = await fetch_page(session, visible(keys, visible_to), params, fields, tie_breaker=Server.id)
+    is_search = has_pattern(params.where)
+    keys, params = keys_of(Server.id, _JOINS, params, fields)
+    found = await fetch_page(
+        session, visible(keys, visible_to), params, fields, tie_breaker=Server.id, is_search=is_search
+    )
     shown = await session.execute(visible(_SHOWN, visible_to), {"ids": found.rows})
     by_server = {row.id: row for row in shown}
     return Page([by_server[number] for number in found.rows if number in by_server], found.size)
-
-
-def _keys(params: ListParams, fields: Fields) -> tuple[Select[int], ListParams]:
-    """The ids that *params* filters, and what is left of *params*; joined is only what `where` and `orderby` name."""
-    order, where = parse_orderby(params.orderby), params.where.strip()
-    if not order and not where:
-        return select(Server.id), params
-    named = select(Server.id, *(find_field(key.field, fields, "orderby").column for key in order))
-    condition = compile_where(params.where, fields) if where else None
-    if condition is not None:
-        named = named.where(condition)
-    tables = {getattr(table, "name", "") for table in named.get_final_froms()}
-    query = _joined(
-        Server.id, joins={model: on for model, on in _JOINS.items() if model.__tablename__ in tables}
-    )
-    return query if condition is None else query.where(condition), replace(params, where="")
 
 
 async def row_by_id(session: AsyncSession, server_id: int, *, visible_to: User) -> AnyRow:
@@ -325,6 +312,13 @@ async def stock(session: AsyncSession, *, visible_to: User) -> Sequence[AnyRow]:
     if not visible_to.is_admin:
         query = query.where(Server.owner_id == visible_to.id)
     return (await session.execute(query)).all()
+
+
+async def configurations(session: AsyncSession) -> Sequence[str]:
+    """The configurations that exist, without counting what is available of each."""
+    query = select(Server.configuration).where(Server.configuration.is_not(None), Server.configuration != "")
+    found = await session.scalars(query.distinct().order_by(Server.configuration))
+    return [name for name in found if name]
 
 
 # --- locations and racks

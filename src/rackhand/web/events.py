@@ -1,5 +1,6 @@
 """What happened, to what, by whom; and the search that looks everywhere."""
 
+from dataclasses import replace
 from typing import Any
 
 from starlette.responses import Response
@@ -19,6 +20,7 @@ from rackhand.web.servers import TEXTS as SERVER_TEXTS
 from rackhand.web.texts import gettext
 
 FOUND = "10"
+SEARCHED = 100_000  # of the newest events, unless somebody asks for all: each is read
 
 
 async def show_events(page: Page) -> Response:
@@ -38,8 +40,12 @@ async def show_events(page: Page) -> Response:
     ]
     listing = Listing(page, ("message", "actor.email"), ("id",), filters, order="-id")
     scope = None if page.user.is_admin else page.user.id
+    params, older = listing.params, 0
+    if listing.text and page.query.get("older") != "on":
+        older = max(await queries.last_notify(page.session) - SEARCHED, 0)
+        params = replace(params, where=f"{params.where} AND id GT {older}")
     try:
-        found = await queries.page(page.session, listing.params, owner_id=scope)
+        found = await queries.page(page.session, params, owner_id=scope)
         problem = ""
     except Invalid as refused:
         found, problem = None, refused.message
@@ -50,6 +56,7 @@ async def show_events(page: Page) -> Response:
         rows=found.rows if found else [],
         size=found.size if found else 0,
         problem=problem,
+        searched=SEARCHED if older else None,
     )
 
 

@@ -301,7 +301,7 @@ async def edit_ranges(page: Page, id: int) -> Response:
 
 
 def _address_listing(page: Page, filters: Sequence[Filter]) -> Listing:
-    texts = ("domain", "ptr", "server") + (("note",) if page.user.is_admin else ())
+    texts = ("domain", "ptr", "server.name") + (("note",) if page.user.is_admin else ())
     sorts = ("name", "server", "status", "domain", "ipnet_name")
     return Listing(page, texts, sorts, filters, order="name", addresses=("name",))
 
