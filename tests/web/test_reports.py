@@ -105,3 +105,26 @@ async def test_wipes_stand_on_the_page_with_their_certificates(
     ]
     assert (await operator.get("/api/dci/v3/server/1/erasure/1")).json()["signature"]["value"] == "c2ln"
     assert "Wipes of its disks" not in await renter.open("/servers/1")
+
+
+async def test_the_filtered_table_comes_as_csv(
+    services: Services, admin: Api, operator: Browser, customer: Api, renter: Browser
+) -> None:
+    await fill(services, admin)
+    await admin.post("/dci/v3/server/1/owner", {"owner": 2})
+    await admin.post("/dci/v3/server/1/ip", {})
+    await admin.post("/dci/v3/server/2", {"notes": "=1+1"})
+    assert 'href="/servers.csv?status=allocated"' in await operator.open("/servers?status=allocated&page=1")
+    answer = await operator.get("/servers.csv?status=allocated&sort=-name")
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    head, *lines = answer.text.removeprefix("\ufeff").splitlines()
+    assert head == (
+        "id,name,domain,configuration,model,serial,power,addresses,state,customer,location,rack,unit,notes"
+    )
+    assert [line.split(",")[1] for line in lines] == ["srv-1"]
+    assert "198.51.100.10,allocated,customer@example.com" in lines[0]
+    assert "'=1+1" in (await operator.get("/servers.csv?q=srv-2")).text
+    own = (await renter.get("/servers.csv")).text.splitlines()
+    assert own[0].endswith("power,addresses")
+    assert len(own) == 2
+    assert (await operator.get("/servers.csv?where=nonsense+EQ+1")).status_code == 400

@@ -16,7 +16,8 @@ from tests.web.inventory import NASTY, fill
 
 OPEN = {"/login", "/logout", "/preference", "/static/{name:path}"}
 FOR_CUSTOMERS = {
-    ("GET", "/"), ("GET", "/servers"), ("GET", "/servers/{id:int}"), ("GET", "/servers/{id:int}/state"),
+    ("GET", "/"), ("GET", "/servers"), ("GET", "/servers.csv"), ("GET", "/servers/{id:int}"),
+    ("GET", "/servers/{id:int}/state"),
     ("GET", "/servers/{id:int}/traffic"), ("GET", "/servers/{id:int}/graphs"), ("POST", "/servers/{id:int}/power"),
     ("POST", "/servers/{id:int}/notes"), ("POST", "/servers/{id:int}/addresses"),
     ("POST", "/servers/{id:int}/operations"), ("GET", "/tasks"), ("GET", "/tasks/{id:int}"),

@@ -116,6 +116,11 @@ class Listing:
         """What the queries take."""
         return ListParams(self.where, self.sort, f"{(self.number - 1) * self.size},{self.size}")
 
+    @property
+    def query(self) -> str:
+        """The filter and the order as they stand in the address, without the page."""
+        return self.page.url(page=None, size=None).removeprefix(self.page.request.url.path)
+
     def sort_url(self, name: str) -> str:
         """The address that orders by a column, the other way round when it is in order already."""
         return self.page.url(sort=f"-{name}" if self.sort == name else name, page=None)

@@ -1,5 +1,7 @@
 """Servers: the table, one server, and what can be done to it."""
 
+import csv
+import io
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -57,7 +59,7 @@ async def filters(page: Page) -> list[Filter]:
     if not page.user.is_admin:
         return found
     places = await queries.location_page(page.session, ListParams(orderby="name"))
-    stock = await queries.stock(page.session, visible_to=page.user)
+    configurations = await queries.configurations(page.session)
     special = {
         "available": "is_available EQ true",
         "broken": "power_unreachable_since IS NOT null OR bmc_connection.refused_at IS NOT null"
@@ -81,17 +83,22 @@ async def filters(page: Page) -> list[Filter]:
         Filter("status", gettext("State"), status, "status EQ {}", special),
         *found,
         Filter("configuration", gettext("Configuration"),
-               [(row.configuration, row.configuration) for row in stock], "configuration EQ {}"),
+               [(name, name) for name in configurations], "configuration EQ {}"),
         Filter("location", gettext("Location"),
                [(str(row[0].id), row[0].name) for row in places.rows], "location_id EQ {}"),
     ]  # fmt: skip
 
 
-async def show_servers(page: Page) -> Response:
-    """The table; to a customer its own servers."""
-    listing = Listing(
+async def listing_of(page: Page) -> Listing:
+    """What the address asks of the table."""
+    return Listing(
         page, TEXTS, SORTS, await filters(page), order="name", addresses=("ip.name",), macs=("mac",)
     )
+
+
+async def show_servers(page: Page) -> Response:
+    """The table; to a customer its own servers."""
+    listing = await listing_of(page)
     parts = page.services.server_parts
     try:
         found = await queries.page(page.session, listing.params, visible_to=page.user, parts=parts)
@@ -108,6 +115,40 @@ async def show_servers(page: Page) -> Response:
         size=found.size if found else 0,
         problem=problem,
     )
+
+
+CSV_COLUMNS = ("id", "name", "domain", "configuration", "model", "serial", "power", "addresses")
+CSV_OF_OPERATORS = ("state", "customer", "location", "rack", "unit", "notes")
+
+
+async def export_servers(page: Page) -> Response:
+    """Everything that fits the filter of the table, not a page of it alone, for a spreadsheet."""
+    listing, parts = await listing_of(page), page.services.server_parts
+    params = ListParams(listing.where, listing.sort)
+    found = await queries.page(page.session, params, visible_to=page.user, parts=parts)
+    related = await queries.related(page.session, [row.id for row in found.rows], page.user, parts)
+    columns = CSV_COLUMNS + (CSV_OF_OPERATORS if page.user.is_admin else ())
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(columns)
+    for row in found.rows:
+        values = {
+            **{name: getattr(row, name) for name in ("id", "name", "domain", "configuration", "model", "serial")},
+            "power": row.power_state,
+            "addresses": " ".join(ip["name"] for ip in parts_of(row.id, related).get("ip", [])),
+            "state": row.status, "customer": row.owner_email, "location": row.location_name,
+            "rack": row.rack_name, "unit": row.unit, "notes": row.notes,
+        }  # fmt: skip
+        writer.writerow([plain_cell(values[name]) for name in columns])
+    headers = {"content-disposition": 'attachment; filename="servers.csv"', "cache-control": "no-store"}
+    return Response("\ufeff" + text.getvalue(), 200, headers, "text/csv")
+
+
+def plain_cell(value: object) -> object:
+    """A value that no spreadsheet takes for a formula."""
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return "'" + value
+    return "" if value is None else value
 
 
 def parts_of(server_id: int, related: queries.Related) -> Mapping[str, Any]:
@@ -387,6 +428,7 @@ async def start_operation(page: Page, id: int) -> Response:
 
 ROUTES = (
     show("/servers", show_servers, SIGNED_IN),
+    show("/servers.csv", export_servers, SIGNED_IN),
     show("/servers/{id:int}", show_server, SIGNED_IN),
     show("/servers/{id:int}/state", show_state, SIGNED_IN),
     change("/servers/{id:int}/power", switch_power, show_server, SIGNED_IN),

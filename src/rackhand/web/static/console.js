@@ -78,6 +78,29 @@ document.addEventListener("change", (event) => {
   if (event.target.matches("input[type=checkbox][data-counted], [data-check-all]")) countChosen();
 });
 
+// Which columns a table shows is kept in this browser.
+for (const menu of document.querySelectorAll("[data-columns-of]")) {
+  const key = `columns.${menu.dataset.columnsOf}`;
+  const boxes = [...menu.querySelectorAll("input")];
+  const show = () => {
+    for (const box of boxes) {
+      for (const cell of document.querySelectorAll(`main table [data-column="${box.value}"]`)) cell.hidden = !box.checked;
+    }
+  };
+  let left = [];
+  try { left = JSON.parse(localStorage.getItem(key)) || []; } catch { /* nothing that can be read is kept */ }
+  for (const box of boxes) box.checked = !left.includes(box.value);
+  show();
+  menu.hidden = false;
+  menu.addEventListener("change", () => {
+    localStorage.setItem(key, JSON.stringify(boxes.filter((box) => !box.checked).map((box) => box.value)));
+    show();
+  });
+}
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details.columns[open]")) if (!menu.contains(event.target)) menu.open = false;
+});
+
 function countChosen() {
   const chosen = document.querySelectorAll("input[data-counted]:checked").length;
   for (const bar of document.querySelectorAll("[data-chosen-bar]")) {
