@@ -98,6 +98,8 @@ async def test_a_bmc_that_refuses_is_told_to_viewers(racked: Racked) -> None:
         assert (end["reason"], "refused user" in end["message"]) == ("failed", True)
     racked.rack.control.reset()
     assert (await racked.admin.get(PATH))["state"] == "closed"
+    refusal = await racked.admin.refused(409, "DELETE", PATH)
+    assert "not freed" in refusal["msg"]
 
 
 async def test_an_administrator_ends_it_for_all(owned: Racked, customer: Api) -> None:

@@ -160,7 +160,8 @@ async def type_into_console(
     async with tools.db.read() as session:
         server = await queries.by_id(session, id, visible_to=user)
         data = decode_input(body.data)
-        await service.type_into(consoles, session, server.id, data, user=user)
+        broker = await service.console_to_type_into(consoles, session, server.id, user=user)
+    await broker.write(data, user_id=user.id)
     return InputAnswer(id=id, size=len(data))
 
 

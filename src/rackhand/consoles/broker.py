@@ -27,6 +27,7 @@ from rackhand.tasks.operation import Tools
 KEPT_BYTES = 256 * 1024  # what a viewer who comes later still sees
 LINGER = timedelta(seconds=10)  # after the last viewer, for one who only loads the page anew
 LOOK_EVERY = timedelta(seconds=5)
+WRITE_PATIENCE = timedelta(seconds=3)
 MAX_VIEWERS = 100
 
 log = structlog.get_logger()
@@ -121,6 +122,7 @@ class Broker:
         self._begun = self._traffic_at = self._unwatched_since = self._renewed_at = monotonic()
         self._task_id: int | None = None
         self._typist: int | None = None
+        self._writing = asyncio.Lock()
         self.running = asyncio.create_task(self._run(), name=f"console of server {server.id}")
 
     @property
@@ -143,14 +145,19 @@ class Broker:
         self._unwatched_since = monotonic()
 
     async def write(self, data: bytes, *, user_id: int) -> None:
-        """Type *data*; raise `Conflict` when the console is not open."""
+        """Type *data*; raise `Conflict` when the console is not open, or takes nothing for `WRITE_PATIENCE`."""
         if self._console is None or self.state is not State.OPEN:
             raise Conflict(f"The console of server {self.server_id} is {self.state}.")
         if self._typist != user_id and self._recording is not None:
             self._typist = user_id
             self._record(lambda made: made.remark(f"user {user_id} types"))
         self._traffic_at = monotonic()
-        await self._console.write(data)
+        try:
+            async with asyncio.timeout(WRITE_PATIENCE.total_seconds()), self._writing:
+                await self._console.write(data)
+        except TimeoutError as error:
+            words = f"The console of server {self.server_id} takes no input now: its BMC does not answer."
+            raise Conflict(words) from error
 
     async def end(self, reason: Reason, message: str) -> None:
         """Close it, and return when that is done. Safe to repeat."""

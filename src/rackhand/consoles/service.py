@@ -10,7 +10,7 @@ from rackhand.consoles import leases, recording
 from rackhand.consoles.broker import Broker, Consoles, Reason
 from rackhand.consoles.recording import Line, Recorded
 from rackhand.db import Database
-from rackhand.errors import Conflict, Forbidden, NotFound, Unavailable
+from rackhand.errors import Conflict, Forbidden, NotFound
 from rackhand.events.service import Actor, Subject, record
 from rackhand.hardware.drivers import DRIVERS
 from rackhand.hardware.errors import HardwareError
@@ -80,10 +80,10 @@ async def close_console(db: Database, broker: Broker, *, name: str, actor: Actor
         record(session, "server.console_closed", words, subject=subject, actor=actor)
 
 
-async def type_into(
-    consoles: Consoles, session: AsyncSession, server_id: int, data: bytes, *, user: User
-) -> None:
-    """Type *data*; raises `NotFound`, `Forbidden`, and `Conflict` while the console is not open here."""
+async def console_to_type_into(
+    consoles: Consoles, session: AsyncSession, server_id: int, *, user: User
+) -> Broker:
+    """The console that *user* may type into; raises `NotFound`, `Forbidden`, and `Conflict` while none is open here."""
     server = await queries.by_id(session, server_id, visible_to=user)
     if words := why_not_type(server, user):
         raise Forbidden(words)
@@ -92,13 +92,13 @@ async def type_into(
         raise Conflict(
             f"The console of server {server_id} is not open. Look at it first: GET server/{server_id}/console/stream."
         )
-    await broker.write(data, user_id=user.id)
+    return broker
 
 
 async def end_console(tools: Tools, consoles: Consoles, server_id: int, *, admin: User, actor: Actor) -> None:
     """End the console of a server in whichever process has it, or, when none has, whoever has it in the BMC.
 
-    Safe to repeat. Raises `Unavailable` when the BMC does not answer.
+    Safe to repeat. Raises `Conflict` when there is no console, or the BMC does not free it.
     """
     async with tools.db.read() as session:
         server = await queries.by_id(session, server_id, visible_to=admin)
@@ -112,7 +112,7 @@ async def end_console(tools: Tools, consoles: Consoles, server_id: int, *, admin
             async with open_server_bmc(tools, server) as bmc:
                 await bmc.free_console()
         except HardwareError as error:
-            raise Unavailable(str(error)) from error
+            raise Conflict(f"The console is not freed. {error}") from error
     async with tools.db.write() as session:
         _record(session, server, "server.console_ended", "was ended by an administrator", actor)
 
