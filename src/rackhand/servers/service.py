@@ -262,9 +262,7 @@ async def set_bmc(
         server.bmc.refused_at = server.bmc.refusal = None
     await _save(session, server)
     words = f"BMC access of server {server.name} was set: {fresh.driver} at {fresh.host}:{fresh.port}."
-    record(
-        session, "server.bmc_changed", words, subject=subject_of(server), actor=actor, task_id=task_id
-    )
+    record(session, "server.bmc_changed", words, subject=subject_of(server), actor=actor, task_id=task_id)
 
 
 async def remove_bmc(session: AsyncSession, server: Server, *, actor: Actor) -> None:
