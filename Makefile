@@ -69,8 +69,9 @@ texts: setup ## Collect the console's texts into its catalogues and compile thos
 REAL_TESTS ?= tests/real
 REAL_IMAGE := var/real/debian-12.tar.zst
 
-real: setup ramdisk $(REAL_IMAGE) ## Boot QEMU machines in a network of their own: diagnose, wipe, install, rescue (needs root; 20 to 40 minutes without KVM)
+real: setup ## Boot QEMU machines in a network of their own: diagnose, wipe, install, rescue (needs root; 20 to 40 minutes without KVM)
 	@if ! $(SUDO) unshare --net true 2>/dev/null; then echo "Skipped: network namespaces need root."; exit 0; fi; \
+	$(MAKE) --no-print-directory ramdisk $(REAL_IMAGE) && \
 	$(SUDO) env RACKHAND_REAL=1 PATH="$$PATH:/usr/sbin:/sbin" unshare --net sh -c \
 		'ip link set lo up && exec $(BIN)/python -m pytest $(REAL_TESTS)'
 

@@ -11,7 +11,7 @@ import pytest
 
 from rackhand.deploy import images
 from rackhand.events.service import SYSTEM
-from rackhand.sim.config import DiskKind, RackConfig
+from rackhand.sim.config import BootMode, DiskKind, RackConfig
 from rackhand.sim.faults import Fault
 from rackhand.sim.real.rack import real_rack_config
 from tests.real.conftest import MACHINES, Booting
@@ -127,8 +127,8 @@ async def install(booting: Booting, template: int, key: Key, number: int, raid: 
     assert lines[1].startswith("/dev/md" if raid == "raid1" else "/dev/nvme")
     assert ("[2/2] [UU]" in said) == (raid == "raid1")
     assert any(line.startswith("root:$") for line in lines)
-    firmware = (await key.run(address, "test -d /sys/firmware/efi && echo uefi || echo bios")).strip()
-    assert firmware == booting.config(number).boot_mode
+    is_uefi = (await key.run(address, "test -d /sys/firmware/efi && echo yes || echo no")).strip() == "yes"
+    assert is_uefi == (booting.config(number).boot_mode is BootMode.UEFI)
     assert (await booting.server(number))["os_template"]["started_at"]
     assert key.public.split()[1] not in booting.console(number)
     assert booting.machine(number).pid is not None
