@@ -45,6 +45,9 @@ class Postgres:
         """Create a database, empty or as the one of the URL *template*, and return its URL."""
         name, source = f"rackhand_{next(self._numbers)}", _name(template) or "template1"
         with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+            if template:  # sessions that were closed a moment ago may still be there
+                ended = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s"
+                connection.execute(ended, (source,))
             connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{source}"'.encode())
         return self._url(name)
 
