@@ -240,6 +240,7 @@ def on_terminal(*words: str, answer: str) -> tuple[str, int]:
     program = subprocess.Popen(
         [sys.executable, "-m", "rackhand", *words],
         stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
+        env={**os.environ, "TERM": "xterm"},
     )  # fmt: skip
     os.close(follower)
     shown, begin = "", time.monotonic()
