@@ -37,6 +37,7 @@ class PowerDns:
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         self._address = f"{host}:{endpoint.port}"
         self._slots = slots
+        self._changing = asyncio.Lock()
         self._http = httpx.AsyncClient(
             base_url=f"{'https' if settings.tls else 'http'}://{self._address}/api/v1/servers/{settings.server}",
             headers={"x-api-key": endpoint.password},
@@ -59,8 +60,12 @@ class PowerDns:
         )
 
     async def apply(self, change: PtrChange) -> None:
-        """Replace the set of records, or delete it."""
-        await self._send("PATCH", *patch_of(change))
+        """Replace the set of records, or delete it.
+
+        One change at a time: over SQLite the server refuses one that comes while another is being written.
+        """
+        async with self._changing:
+            await self._send("PATCH", *patch_of(change))
 
     async def close(self) -> None:
         """Close the connections."""
