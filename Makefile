@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := freeipmi-tools ipmitool openipmi postgresql curl jq python3-venv snmp snmpd chromium fonts-dejavu-core \
-	dnsmasq-base ipxe iproute2 pdns-server pdns-backend-sqlite3 bind9
-TOOLS := ipmipower ipmitool ipmi_sim jq curl snmpwalk snmpd chromium dnsmasq ip pdns_server named
+	dnsmasq-base ipxe iproute2 pdns-server pdns-backend-sqlite3 bind9 qemu-utils cpio libatomic1
+TOOLS := ipmipower ipmitool ipmi_sim jq curl snmpwalk snmpd chromium dnsmasq ip pdns_server named qemu-img cpio
 # For machines that really boot, and the images that they boot.
 REAL_PACKAGES := qemu-system-x86 ovmf ipxe-qemu mmdebstrap zstd kmod cpio
 REAL_TOOLS := qemu-system-x86_64 mmdebstrap zstd depmod cpio
@@ -18,6 +18,7 @@ help: ## List the targets
 setup: $(VENV)/.ready ## Install the Debian packages and the Python packages that everything needs
 	@missing=""; for tool in $(TOOLS); do command -v $$tool >/dev/null || PATH=$$PATH:/usr/sbin command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	ls /usr/lib/*/libatomic.so.1 >/dev/null 2>&1 || missing="$$missing libatomic1"; \
 	if [ -n "$$missing" ]; then $(MAKE) --no-print-directory debian; fi
 
 .PHONY: debian

@@ -123,4 +123,8 @@ def _run(options: list[str], more: list[str], **environment: str) -> Result:
         check=False,
         env={**os.environ, **environment},
     )
-    return Result(done.returncode, (done.stdout + done.stderr).strip())
+    said = (done.stdout + done.stderr).strip().splitlines()
+    # What net-snmp says besides when it runs for the first time on a machine.
+    return Result(
+        done.returncode, "\n".join(line for line in said if not line.startswith("Created directory: "))
+    )
