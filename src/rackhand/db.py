@@ -194,13 +194,14 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncSession]:
         """Open a transaction that changes nothing; PostgreSQL refuses to.
 
-        It ends by a commit: after a rollback psycopg forgets what it has prepared, and each statement is planned again,
-        which takes PostgreSQL as long as running it.
+        It ends by a commit there: after a rollback psycopg forgets what it has prepared, and each statement is planned
+        again, which takes PostgreSQL as long as running it. SQLite, which would keep what is written, rolls back.
         """
         async with self._readers() as session:
             yield session
-            session.expunge_all()
-            await session.commit()
+            if not self.is_sqlite:
+                session.expunge_all()
+                await session.commit()
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
@@ -239,6 +240,11 @@ class Database:
     async def dispose(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
+
+
+def may_write(session: AsyncSession) -> bool:
+    """Whether the transaction of *session* is one of `Database.write`; what `Database.read` opens keeps nothing."""
+    return bool(session.get_bind().get_execution_options().get("rackhand_write"))
 
 
 def after_commit(session: AsyncSession, act: Callable[[], Awaitable[None]]) -> None:

@@ -135,6 +135,7 @@ class Booting:
             f"{step['name']} {seconds:.0f}" for step in task["steps"] if (seconds := duration(step)) >= 1
         )
         self.say(f"{verb} of server {server_id}: {time.monotonic() - begin:.0f} s ({steps})")
+        assert "rackhand.nonce" not in self.console(server_id), "the console shows the agent's nonce"
         if task["status"] != "complete":
             self.say(f"console: {self.console(server_id)[-3000:]}")
         return task

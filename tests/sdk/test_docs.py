@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from mypy import api as mypy_api
 
 from rackhand import sdk
 from rackhand.sdk import Client, auth
@@ -34,8 +35,7 @@ def test_examples_run_and_print_what_stands_there(
 def test_examples_are_typed(tmp_path: Path) -> None:
     program = tmp_path / "examples.py"
     program.write_text("\n".join(source for source, _ in EXAMPLE.findall(PAGE.read_text())))
-    mypy = pytest.importorskip("mypy.api")
-    words, complaints, code = mypy.run(["--strict", "--cache-dir", str(tmp_path / "cache"), str(program)])
+    words, complaints, code = mypy_api.run(["--strict", "--cache-dir", str(tmp_path / "cache"), str(program)])
     assert code == 0, words + complaints
 
 

@@ -7,6 +7,8 @@ from rackhand.boot.reservations import Boot
 KERNEL = "vmlinuz"
 RAMDISK = "initrd.img"
 CONSOLES = "console=tty0 console=ttyS0,115200"
+# Warnings and worse: notices show this line, and with it the nonce, to whoever looks at the serial console.
+QUIET = "loglevel=5"
 
 
 def boot_script(boot: Boot, base_url: str, mac: str) -> str:
@@ -15,7 +17,7 @@ def boot_script(boot: Boot, base_url: str, mac: str) -> str:
     `initrd=` names the file for the kernel's EFI stub, which loads it by that name; it is harmless on BIOS.
     """
     files = f"{base_url}/boot/file/{boot.image}"
-    line = f"initrd={RAMDISK} rackhand.url={base_url} rackhand.nonce={boot.nonce} {CONSOLES}"
+    line = f"initrd={RAMDISK} rackhand.url={base_url} rackhand.nonce={boot.nonce} {CONSOLES} {QUIET}"
     again = f"{base_url}/boot/ipxe?mac={quote(mac)}&platform=${{platform}}"
     return "\n".join(
         (

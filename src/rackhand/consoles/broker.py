@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -259,7 +260,7 @@ class Broker:
         while data := await console.read():
             self._traffic_at = monotonic()
             self.ring.append(data)
-            self._record(lambda made, data=data: made.output(data))  # type: ignore[misc]  # bound here
+            self._record(partial(Recording.output, data=data))
             self._notify()
 
     def _record(self, write: Callable[[Recording], None]) -> None:
@@ -347,7 +348,7 @@ class Consoles:
             is_leftover = await leases.take(self._tools.db, server.id, self.holder)
             broker = Broker(self._tools, server, holder=self.holder, is_leftover=is_leftover)
             self._brokers[server.id] = broker
-            broker.running.add_done_callback(lambda _done, mine=broker: self._forget(mine))  # type: ignore[misc]
+            broker.running.add_done_callback(partial(self._forget, broker))
             return broker
 
     def do_later(self, work: Awaitable[None]) -> None:
@@ -364,6 +365,6 @@ class Consoles:
         if self._background:
             await asyncio.wait(self._background)
 
-    def _forget(self, broker: Broker) -> None:
+    def _forget(self, broker: Broker, _done: "asyncio.Task[None]") -> None:
         if self._brokers.get(broker.server_id) is broker:
             del self._brokers[broker.server_id]

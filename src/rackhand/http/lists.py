@@ -220,7 +220,10 @@ def keys_of(
 
 
 def has_pattern(where: str) -> bool:
-    """Whether a filter compares text with a pattern, for which every row is read."""
+    """Whether a filter seems to compare text with a pattern, for which every row is read.
+
+    A wrong guess costs time, and nothing else.
+    """
     return re.search(r"\bCP\b", where, re.IGNORECASE) is not None
 
 

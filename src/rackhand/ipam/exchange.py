@@ -27,7 +27,7 @@ COLUMNS = (
     "kind", "userspace", "name", "gateway", "vlan", "note", "location", "rack", "is_public", "pool", "server", "status",
     "domain", "ptr", "is_main",
 )  # fmt: skip
-MAX_LINES = 300_000
+MAX_LINES = 20_000
 PIECE, PIECE_BYTES = 5_000, 65_536
 Line = Mapping[str, object]
 

@@ -1,12 +1,10 @@
 """Reading networks, pools and addresses: a fixed number of statements however many rows there are."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Row,
     Select,
@@ -19,11 +17,10 @@ from sqlalchemy import (
     select,
     true,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from rackhand.db import Base, id_in, table_of
+from rackhand.db import Base, IdList, id_in, table_of
 from rackhand.errors import NotFound
 from rackhand.http.lists import ListParams, Page, fetch_page, has_pattern, keys_of
 from rackhand.http.where import Field, FieldKind, Fields
@@ -196,7 +193,7 @@ def _first_of_servers(server_id: ColumnElement[int]) -> Select[Any]:
 
 
 def _addresses_of_servers_sqlite() -> Select[Any]:
-    servers = func.json_each(bindparam("ids")).table_valued("value")
+    servers = func.json_each(bindparam("ids", type_=IdList())).table_valued("value")
     return (
         select(*_ADDRESS_COLUMNS)
         .select_from(servers)
@@ -208,7 +205,7 @@ def _addresses_of_servers_sqlite() -> Select[Any]:
 
 
 def _addresses_of_servers_postgresql() -> Select[Any]:
-    servers = func.unnest(bindparam("ids", type_=ARRAY(BigInteger))).table_valued("value").render_derived()
+    servers = func.unnest(bindparam("ids", type_=IdList())).table_valued("value").render_derived()
     first = _first_of_servers(servers.c.value).correlate(servers).lateral("first")
     return (
         select(*_ADDRESS_COLUMNS)
@@ -239,9 +236,8 @@ async def addresses_of(session: AsyncSession, server_ids: Sequence[int]) -> Mapp
     The time that it takes does not grow with the addresses of a server beyond that.
     """
     dialect = session.get_bind().dialect.name
-    asked = {"ids": json.dumps(list(server_ids)) if dialect == "sqlite" else list(server_ids)}
     found: dict[int, list[Row[Any]]] = {}
-    for row in await session.execute(_ADDRESSES_OF_SERVERS[dialect], asked):
+    for row in await session.execute(_ADDRESSES_OF_SERVERS[dialect], {"ids": server_ids}):
         found.setdefault(row.server_id, []).append(row)
     without_main = [
         server_id for server_id, rows in found.items() if len(rows) > MOST_SHOWN and not rows[0].is_main

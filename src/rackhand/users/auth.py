@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import cookie_parser
 
-from rackhand.db import Database
+from rackhand.db import Database, may_write
 from rackhand.errors import Forbidden, Unauthenticated
 from rackhand.events.service import Actor
 from rackhand.http.transaction import Session
@@ -94,13 +94,13 @@ async def use_token(request: Request, session: AsyncSession, text: str) -> Token
     if token is None:
         raise Unauthenticated("The session is unknown or expired. Sign in again.")
     if tokens.needs_touch(token):
-        if request.method in SAFE_METHODS:
+        if may_write(session):
+            await tokens.touch(session, token)
+        else:
             # Gives the connection back: readers that hold one would all wait for another.
             await session.close()
             async with services.db.write() as writing:
                 await tokens.touch(writing, token)
-        else:
-            await tokens.touch(session, token)
     return token
 
 
