@@ -176,7 +176,7 @@ async def test_an_outlet_that_the_pdu_no_longer_has_is_marked(fed: Fed, services
 
 
 async def test_rounds_of_the_sweep_make_samples_and_single_readings_do_not(
-    fed: Fed, services: Services
+    fed: Fed, services: Services, customer: Api
 ) -> None:
     fed.rack.control.wait_for(fed.name(BARE), lambda view: view.phase == "running")
     assert await fed.poller.pdus.sweep(server_ids=[BARE]) == 2
@@ -197,6 +197,9 @@ async def test_rounds_of_the_sweep_make_samples_and_single_readings_do_not(
     assert shown["energy_wh"] is not None
     row = await fed.api.get(f"/dci/v3/server/{BARE}")
     assert row["energy_month_kwh"] == shown["energy_kwh"]
+    users = (await fed.api.get("/dci/v3/user?where=email EQ 'customer@example.com'"))["list"]
+    await fed.api.post(f"/dci/v3/server/{BARE}/owner", {"owner": users[0]["id"]})
+    assert (await customer.get(f"/dci/v3/server/{BARE}"))["energy_month_kwh"] is None  # others' so far
 
 
 async def _plug_in_since(services: Services, cords: list[int], moment: int) -> None:

@@ -3,10 +3,15 @@
 import csv
 import io
 import time
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
+from sqlalchemy import update
+
 from rackhand.app import Services
+from rackhand.db import utcnow
+from rackhand.events.model import Event
 from rackhand.switches import samples
 from rackhand.switches.samples import RAW_DAYS, Reading
 from rackhand.switches.traffic import DAY_SECONDS, Sample
@@ -244,6 +249,14 @@ async def test_a_customer_sees_no_traffic_of_who_was_there_before(
     assert (await customer.get(path))["intervals"] == 2
     shown = await customer.get(path.replace("/traffic?", "/traffic/samples?"))
     assert min(row["at"] for row in shown["list"]) >= now
+    # The month in the row is of whole days.
+    assert (await wired.api.get("/dci/v3/server/1"))["traffic_month"]["in"] > 0
+    assert (await customer.get("/dci/v3/server/1"))["traffic_month"] == {"in": 0, "out": 0}
+    async with services.db.write() as session:
+        earlier = utcnow() - timedelta(days=40)
+        await session.execute(update(Event).where(Event.kind == "server.owner_given").values(at=earlier))
+    rows = [(await api.get("/dci/v3/server/1"))["traffic_month"] for api in (wired.api, customer)]
+    assert rows[0] == rows[1]
 
 
 async def test_old_samples_are_packed_and_give_the_same_answer(wired: Wired, services: Services) -> None:

@@ -1,11 +1,12 @@
 """Reading history."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from rackhand.db import id_in
 from rackhand.events.model import Event
 from rackhand.http.lists import ListParams, Page, fetch_page
 from rackhand.http.where import Field, FieldKind, Fields
@@ -42,12 +43,16 @@ async def latest(session: AsyncSession, *, limit: int) -> Sequence[Event]:
     return (await session.scalars(select(Event).order_by(Event.id.desc()).limit(limit))).all()
 
 
-async def last_at(session: AsyncSession, kind: str, *, subject_kind: str, subject_id: int) -> datetime | None:
-    """When an event of *kind* happened to a subject for the last time."""
-    query = select(func.max(Event.at)).where(
-        Event.subject_kind == subject_kind, Event.subject_id == subject_id, Event.kind == kind
+async def last_at(
+    session: AsyncSession, kind: str, *, subject_kind: str, subject_ids: Sequence[int]
+) -> Mapping[int, datetime]:
+    """When an event of *kind* happened for the last time, by subject; those to whom it never did are not named."""
+    query = (
+        select(Event.subject_id, func.max(Event.at).label("at"))
+        .where(Event.subject_kind == subject_kind, id_in(Event.subject_id, subject_ids), Event.kind == kind)
+        .group_by(Event.subject_id)
     )
-    return await session.scalar(query)
+    return {row.subject_id or 0: row.at for row in await session.execute(query)}
 
 
 async def since(session: AsyncSession, event_id: int, *, limit: int) -> Sequence[Event]:

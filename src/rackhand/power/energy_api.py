@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rackhand.db import AnyRow, utcnow
 from rackhand.errors import NotFound
-from rackhand.events.queries import last_at, last_notify
+from rackhand.events.queries import last_notify
 from rackhand.http.periods import Moment, Period, range_of
 from rackhand.http.transaction import Session, TransactionRoute
 from rackhand.http.wire import MAX_ID, ListAnswer, ObjectId, json_response, list_response, wire_time
@@ -137,9 +137,7 @@ async def _samples(session: AsyncSession, row: AnyRow, first: int, last: int) ->
 
 async def _since(session: AsyncSession, server_id: int, viewer: User) -> int:
     """From when on *viewer* may see the energy of a server: a customer sees nothing of who had it before."""
-    if viewer.is_admin:
-        return 0
-    given = await last_at(session, "server.owner_given", subject_kind="server", subject_id=server_id)
+    given = (await servers.owned_since(session, [server_id], viewer)).get(server_id)
     return int(given.timestamp()) if given else 0
 
 

@@ -70,10 +70,11 @@ CurrentVault = Annotated[Vault, Depends(_vault)]
 
 
 async def _load_server_part(
-    session: AsyncSession, server_ids: Sequence[int], _viewer: User
+    session: AsyncSession, server_ids: Sequence[int], viewer: User
 ) -> Mapping[int, Mapping[str, object]]:
     found = await queries.connections_of(session, server_ids)
-    energy = await samples.month_of_servers(session, list(found), utcnow())
+    since = await servers.owned_since(session, list(found), viewer)
+    energy = await samples.month_of_servers(session, list(found), utcnow(), since=since)
     parts: dict[int, Mapping[str, object]] = {}
     for server_id, cords in found.items():
         rows = [server_connection_row(row) for row in cords]

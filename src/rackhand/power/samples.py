@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rackhand.db import id_in
+from rackhand.db import AnySelect, id_in
 from rackhand.power.energy import DAY_SECONDS, Sample, intervals_of, pack, unpack
 from rackhand.power.model import EnergyArchive, EnergyDay, EnergySample, Outlet, OutletConnection
 
@@ -72,23 +72,35 @@ async def samples_of(session: AsyncSession, outlet_id: int, begin: int, end: int
     return old + [Sample(*row) for row in await session.execute(query.order_by(EnergySample.at))]
 
 
-_ENERGY_SINCE = (
-    select(OutletConnection.server_id, func.sum(EnergyDay.energy_wh).label("energy_wh"))
-    .join(EnergyDay, EnergyDay.connection_id == OutletConnection.id)
-    .where(id_in(OutletConnection.server_id), EnergyDay.day >= bindparam("first_day"))
-    .group_by(OutletConnection.server_id)
-)
+def _energy(*by: Any) -> AnySelect:
+    return (
+        select(OutletConnection.server_id, *by, func.sum(EnergyDay.energy_wh).label("energy_wh"))
+        .join(EnergyDay, EnergyDay.connection_id == OutletConnection.id)
+        .where(id_in(OutletConnection.server_id), EnergyDay.day >= bindparam("first_day"))
+        .group_by(OutletConnection.server_id, *by)
+    )
+
+
+_ENERGY, _ENERGY_BY_DAY = _energy(), _energy(EnergyDay.day)
 
 
 async def month_of_servers(
-    session: AsyncSession, server_ids: Sequence[int], now: datetime
+    session: AsyncSession, server_ids: Sequence[int], now: datetime, *, since: Mapping[int, datetime]
 ) -> Mapping[int, int]:
-    """Energy in Wh of servers in the running month (UTC), in one statement."""
+    """Energy in Wh of servers in the running month (UTC), in one statement.
+
+    Of a server in *since* only whole days after that moment count.
+    """
     if not server_ids:
         return {}
     first = datetime(now.year, now.month, 1, tzinfo=UTC)
     asked = {"ids": server_ids, "first_day": int(first.timestamp()) // DAY_SECONDS}
-    return {row.server_id: int(row.energy_wh) for row in await session.execute(_ENERGY_SINCE, asked)}
+    sums: dict[int, int] = {}
+    for row in await session.execute(_ENERGY_BY_DAY if since else _ENERGY, asked):
+        begin = since.get(row.server_id)
+        if begin is None or row.day * DAY_SECONDS >= begin.timestamp():
+            sums[row.server_id] = sums.get(row.server_id, 0) + int(row.energy_wh)
+    return sums
 
 
 async def archive_old(session: AsyncSession, now: int, *, most_outlets: int = 200) -> int:

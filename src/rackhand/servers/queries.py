@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -19,6 +20,7 @@ from sqlalchemy.orm import InstrumentedAttribute, selectinload
 
 from rackhand.db import AnyRow, AnySelect, Base, id_in
 from rackhand.errors import NotFound
+from rackhand.events.queries import last_at
 from rackhand.hardware.interfaces import PowerState
 from rackhand.http import words
 from rackhand.http.lists import ListParams, Page, fetch_page, has_pattern, keys_of
@@ -114,6 +116,18 @@ async def by_id(session: AsyncSession, server_id: int, *, visible_to: User) -> S
     if server is None:
         raise NotFound(f"There is no server {server_id}.")
     return server
+
+
+async def owned_since(
+    session: AsyncSession, server_ids: Sequence[int], viewer: User
+) -> Mapping[int, datetime]:
+    """From when on *viewer* may see what servers measured: a customer sees nothing of who had them before.
+
+    Administrators see everything, so no server is named for them.
+    """
+    if viewer.is_admin or not server_ids:
+        return {}
+    return await last_at(session, "server.owner_given", subject_kind="server", subject_ids=server_ids)
 
 
 async def for_task(session: AsyncSession, server_id: int) -> Server | None:

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rackhand.db import id_in
+from rackhand.db import AnySelect, id_in
 from rackhand.switches.model import Connection, ConnectionKind, TrafficArchive, TrafficDay, TrafficSample
 from rackhand.switches.traffic import (
     DAY_SECONDS,
@@ -116,34 +116,44 @@ async def intervals_of_ports(
     return [list(intervals_of(await samples_of(session, port_id, begin, end))) for port_id in port_ids]
 
 
-_OCTETS_SINCE = (
-    select(
-        Connection.server_id, func.sum(TrafficDay.octets_out).label("received"),
-        func.sum(TrafficDay.octets_in).label("sent"),
-    )
-    .join(TrafficDay, TrafficDay.port_id == Connection.port_id)
-    .where(
-        id_in(Connection.server_id),
-        Connection.kind == ConnectionKind.DATA,
-        ~Connection.do_not_collect_traffic,
-        TrafficDay.day >= bindparam("first_day"),
-    )
-    .group_by(Connection.server_id)
-)  # fmt: skip
+def _octets(*by: Any) -> AnySelect:
+    return (
+        select(
+            Connection.server_id, *by, func.sum(TrafficDay.octets_out).label("received"),
+            func.sum(TrafficDay.octets_in).label("sent"),
+        )
+        .join(TrafficDay, TrafficDay.port_id == Connection.port_id)
+        .where(
+            id_in(Connection.server_id),
+            Connection.kind == ConnectionKind.DATA,
+            ~Connection.do_not_collect_traffic,
+            TrafficDay.day >= bindparam("first_day"),
+        )
+        .group_by(Connection.server_id, *by)
+    )  # fmt: skip
+
+
+_OCTETS, _OCTETS_BY_DAY = _octets(), _octets(TrafficDay.day)
 
 
 async def month_of_servers(
-    session: AsyncSession, server_ids: Sequence[int], now: datetime
+    session: AsyncSession, server_ids: Sequence[int], now: datetime, *, since: Mapping[int, datetime]
 ) -> Mapping[int, tuple[int, int]]:
-    """Octets that servers received and sent in the running month (UTC), in one statement."""
+    """Octets that servers received and sent in the running month (UTC), in one statement.
+
+    Of a server in *since* only whole days after that moment count.
+    """
     if not server_ids:
         return {}
     first = datetime(now.year, now.month, 1, tzinfo=UTC)
     asked = {"ids": server_ids, "first_day": int(first.timestamp()) // DAY_SECONDS}
-    return {
-        row.server_id: (int(row.received), int(row.sent))
-        for row in await session.execute(_OCTETS_SINCE, asked)
-    }
+    sums: dict[int, tuple[int, int]] = {}
+    for row in await session.execute(_OCTETS_BY_DAY if since else _OCTETS, asked):
+        begin = since.get(row.server_id)
+        if begin is None or row.day * DAY_SECONDS >= begin.timestamp():
+            received, sent = sums.get(row.server_id, (0, 0))
+            sums[row.server_id] = (received + int(row.received), sent + int(row.sent))
+    return sums
 
 
 async def archive_old(session: AsyncSession, now: int, *, most_ports: int = 200) -> int:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rackhand.db import AnyRow, utcnow
 from rackhand.errors import Invalid, NotFound
-from rackhand.events.queries import last_at, last_notify
+from rackhand.events.queries import last_notify
 from rackhand.http.transaction import Session, TransactionRoute
 from rackhand.http.wire import MAX_ID, ListAnswer, ObjectId, json_response, list_response, wire_time
 from rackhand.servers import queries as servers
@@ -228,7 +228,7 @@ async def _since(session: AsyncSession, server_id: int, viewer: User) -> Callabl
     """
     if viewer.is_admin:
         return lambda _row: 0
-    given = await last_at(session, "server.owner_given", subject_kind="server", subject_id=server_id)
+    given = (await servers.owned_since(session, [server_id], viewer)).get(server_id)
     owned = int(given.timestamp()) if given else 0
     return lambda row: max(owned, int(row.connected_at.timestamp()))
 
